@@ -1,0 +1,1 @@
+"""Imagination, actor, critic and what trains them."""

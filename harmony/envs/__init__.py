@@ -1,0 +1,1 @@
+"""Environments: the Gymnasium API, one file a suite."""
