@@ -1,4 +1,7 @@
-"""Errors that a user can cause. Each message is one line: what was expected, what came, what to do."""
+"""Errors that a user can cause.
+
+Each message is one line: what was expected, what came, what to do.
+"""
 
 
 class UserError(Exception):

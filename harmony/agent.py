@@ -1,0 +1,213 @@
+"""The Dreamer agent: one class for every algorithm, made of parts that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harmony.behavior.actor_critic import ActorCritic
+from harmony.harmonizer import FixedScales, Harmonizer
+from harmony.models.world_model import WorldModel
+from harmony.types import Batch, Carry, Metrics
+
+Mode = Literal["train", "eval"]
+Snapshot = dict[str, object]
+
+
+class Optimizer(Protocol):
+    """Steps on a loss; see `harmony.training.optimizer`."""
+
+    def step(self, loss: Tensor) -> Metrics:
+        """Backward, clip, step; gives the gradient's norm."""
+
+    def bad_steps(self) -> tuple[int, int]:
+        """Steps skipped as not finite: in all, and in a row up to now. Syncs the device."""
+
+    def state_dict(self) -> Snapshot:
+        """All state."""
+
+    def load_state_dict(self, state: Snapshot) -> None:
+        """Restores it."""
+
+
+class Precision(Protocol):
+    """The number format of the arithmetic; see `harmony.training.precision`."""
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """A context for the forward passes."""
+
+
+class Optimizers(NamedTuple):
+    """One optimizer a part.
+
+    Attributes:
+        model: world model and harmonizer, together as in the original.
+        actor: the actor.
+        critic: the critic.
+    """
+
+    model: Optimizer
+    actor: Optimizer
+    critic: Optimizer
+
+
+class Generators(NamedTuple):
+    """One stream of random numbers a purpose, on the agent's device."""
+
+    observe: torch.Generator
+    imagine: torch.Generator
+    policy: torch.Generator
+
+
+class DreamerAgent(nn.Module):
+    """World model, harmonizer, behaviour, and what trains them.
+
+    Args:
+        world_model: models observations, rewards and dynamics.
+        harmonizer: makes one scalar of the world model's losses.
+        behavior: actor and critic.
+        optimizers: one for each.
+        precision: number format of the forward passes.
+        generators: random streams.
+    """
+
+    def __init__(
+        self,
+        *,
+        world_model: WorldModel,
+        harmonizer: FixedScales | Harmonizer,
+        behavior: ActorCritic,
+        optimizers: Optimizers,
+        precision: Precision,
+        generators: Generators,
+    ) -> None:
+        super().__init__()
+        self.world_model = world_model
+        self.harmonizer = harmonizer
+        self.behavior = behavior
+        self.optimizers = optimizers
+        self.precision = precision
+        self.generators = generators
+        self.updates = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def update(self, batch: Batch) -> Metrics:
+        """One training step of every part; nothing in it waits for the device.
+
+        Args:
+            batch: see `harmony.types.Batch`, on the agent's device.
+
+        Returns:
+            Scalars by name, on the device.
+        """
+        # World model.
+        noise = self.world_model.draw_noise(batch, self.generators.observe)
+        with self.precision.autocast(self.device):
+            losses, latent, metrics = self.world_model.losses(batch, noise)
+        total = self.harmonizer(losses)
+        metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
+        metrics |= self.harmonizer.metrics(losses) | {"loss/total": total.detach()}
+        metrics |= self.optimizers.model.step(total)
+
+        # Imagination, from every posterior state of the batch.
+        start, is_terminal = latent.detach().flatten_time(), batch["is_terminal"].flatten()
+        draws = self.behavior.draw_noise(self.world_model, start, self.generators.imagine)
+        with self.precision.autocast(self.device):
+            rollout, target = self.behavior.imagine(self.world_model, start, is_terminal, draws)
+
+            # Actor and critic.
+            actor_loss, actor_metrics = self.behavior.actor_loss(rollout, target)
+            critic_loss, critic_metrics = self.behavior.critic_loss(rollout, target)
+        metrics |= actor_metrics | self.optimizers.actor.step(actor_loss)
+        metrics |= critic_metrics | self.optimizers.critic.step(critic_loss)
+        self.behavior.slow_critic.follow(self.behavior.critic, self.updates)
+        self.updates += 1
+        return metrics
+
+    def initial(self, batch_size: int) -> Carry:
+        """What the policy remembers before the first step of a run."""
+        latent = self.world_model.rssm.initial(batch_size, self.device)
+        action_size = self.world_model.rssm.action_size
+        return Carry(latent, torch.zeros(batch_size, action_size, device=self.device))
+
+    @torch.no_grad()
+    def act(
+        self, obs: Mapping[str, Tensor], carry: Carry, mode: Mode, generator: torch.Generator
+    ) -> tuple[Tensor, Carry]:
+        """Chooses actions.
+
+        Args:
+            obs: one step of a batch of environments: (B, ...) by name, with is_first (B,) bool.
+            carry: what the last call returned, or `initial`.
+            mode: train samples the policy, eval takes its mode; the latent is sampled in both.
+            generator: random stream, on the agent's device.
+
+        Returns:
+            (B, A) float32, and what to pass to the next call.
+
+        Source: `agents/dreamerv2.py: policy` of the torch original.
+        """
+        batch_size = carry.action.shape[0]
+        rssm, actor = self.world_model.rssm, self.behavior.actor
+        noise = rssm.latent.draw_noise((batch_size,), generator, self.device)
+        with self.precision.autocast(self.device):
+            embed = self.world_model.encoder(self.world_model.observations(obs))
+            latent = rssm.obs_step(carry.latent, carry.action, embed, obs["is_first"], noise)
+            stats = actor.stats(rssm.get_feat(latent))
+        if mode == "train":
+            action = actor.sample(stats, actor.draw_noise((batch_size,), generator, self.device))
+        else:
+            action = actor.mode(stats)
+        return action, Carry(latent, action)
+
+    def open_loop(self, batch: Batch, generator: torch.Generator, context: int = 5) -> Tensor:
+        """Prediction video of up to six sequences, (T, 3 * Hi, B * Wi, C) uint8."""
+        few = {key: value[:6] for key, value in batch.items()}
+        noise = self.world_model.draw_noise(few, generator)
+        with self.precision.autocast(self.device):
+            return self.world_model.open_loop(few, noise, context)
+
+    def bad_steps(self) -> tuple[int, int]:
+        """Skipped steps of all optimizers: in all, and the longest row up to now. Syncs."""
+        counts = [optimizer.bad_steps() for optimizer in self.optimizers]
+        return sum(total for total, _ in counts), max(row for _, row in counts)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that a continued run needs."""
+        return {
+            "modules": self.state_dict(),
+            "optimizers": {
+                name: optimizer.state_dict()
+                for name, optimizer in self.optimizers._asdict().items()
+            },
+            "generators": {
+                name: generator.get_state() for name, generator in self.generators._asdict().items()
+            },
+            "updates": self.updates,
+        }
+
+    def load_snapshot(self, snapshot: Mapping[str, object]) -> None:
+        """Restores `snapshot`.
+
+        Raises:
+            RuntimeError: it was made by an agent of other parts or sizes.
+        """
+        modules, optimizers = snapshot["modules"], snapshot["optimizers"]
+        generators, updates = snapshot["generators"], snapshot["updates"]
+        assert isinstance(modules, dict)
+        assert isinstance(optimizers, dict)
+        assert isinstance(generators, dict)
+        assert isinstance(updates, int)
+        self.load_state_dict(modules)
+        for name, optimizer in self.optimizers._asdict().items():
+            optimizer.load_state_dict(optimizers[name])
+        for name, generator in self.generators._asdict().items():
+            generator.set_state(generators[name].cpu())
+        self.updates = updates

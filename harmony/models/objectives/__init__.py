@@ -1,0 +1,1 @@
+"""What the latent must know of the observations."""

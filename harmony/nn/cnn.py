@@ -1,0 +1,100 @@
+"""DreamerV2's convolutions: stride 2, no padding, 64 x 64 images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from harmony.nn.layers import Act, Conv2d, ConvTranspose2d, Linear, activation
+
+STRIDE = 2
+
+
+def encoded_side(side: int, kernels: Sequence[int]) -> int:
+    """Side of the map after the strided convolutions; below 1 where the image is too small."""
+    for kernel in kernels:
+        side = (side - kernel) // STRIDE + 1
+    return side
+
+
+def decoded_side(kernels: Sequence[int]) -> int:
+    """Side of the image that the transposed convolutions make of one pixel."""
+    side = 1
+    for kernel in kernels:
+        side = (side - 1) * STRIDE + kernel
+    return side
+
+
+class ConvEncoder(nn.Module):
+    """Strided convolutions with a depth that doubles at each layer.
+
+    Args:
+        channels: of the image.
+        side: of the image, in pixels.
+        depth: channels after the first convolution.
+        kernels: kernel side of each layer.
+        act: activation after each layer.
+
+    Raises:
+        ValueError: the image is too small for the kernels.
+
+    Source: DreamerV2; `nets/encoder/plaincnn.py` of the torch original.
+    """
+
+    def __init__(
+        self, *, channels: int, side: int, depth: int, kernels: Sequence[int], act: Act
+    ) -> None:
+        super().__init__()
+        out_side = encoded_side(side, kernels)
+        if out_side < 1:
+            raise ValueError(f"images of side {side} are too small for kernels {list(kernels)}")
+        sizes = [channels, *(depth * 2**i for i in range(len(kernels)))]
+        self.layers = nn.ModuleList(
+            Conv2d(sizes[i], sizes[i + 1], kernel, STRIDE) for i, kernel in enumerate(kernels)
+        )
+        self.out_size = sizes[-1] * out_side**2
+        self._act = activation(act)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, Hi, Wi) float to (N, out_size), flattened in the order channel, row, column."""
+        x = image
+        for layer in self.layers:
+            x = self._act(layer(x))
+        return x.flatten(1)
+
+
+class ConvDecoder(nn.Module):
+    """A linear layer to one pixel, then transposed convolutions with a depth that halves.
+
+    Args:
+        in_size: size of the features.
+        channels: of the image.
+        depth: channels before the last convolution.
+        kernels: kernel side of each layer; they fix the side of the image.
+        act: activation between layers.
+
+    Source: DreamerV2; `nets/decoder/plaincnn.py` of the torch original.
+    """
+
+    def __init__(
+        self, in_size: int, *, channels: int, depth: int, kernels: Sequence[int], act: Act
+    ) -> None:
+        super().__init__()
+        count = len(kernels)
+        sizes = [32 * depth, *(depth * 2 ** (count - 2 - i) for i in range(count - 1)), channels]
+        self.input = Linear(in_size, sizes[0])
+        self.layers = nn.ModuleList(
+            ConvTranspose2d(sizes[i], sizes[i + 1], kernel, STRIDE)
+            for i, kernel in enumerate(kernels)
+        )
+        self.out_side = decoded_side(kernels)
+        self._act = activation(act)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """(N, F) to (N, C, Hi, Wi)."""
+        x = self.input(feat)[:, :, None, None]
+        for layer in self.layers[:-1]:
+            x = self._act(layer(x))
+        image: Tensor = self.layers[-1](x)
+        return image

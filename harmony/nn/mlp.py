@@ -1,0 +1,35 @@
+"""Multi-layer perceptron."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+
+from harmony.nn.layers import Act, Linear, activation
+
+
+class MLP(nn.Module):
+    """Hidden layers of one width; the output layers belong to whoever uses the features.
+
+    Args:
+        in_size: size of the last axis of the input.
+        layers: number of hidden layers.
+        units: width of each.
+        act: activation after each.
+    """
+
+    def __init__(self, in_size: int, *, layers: int, units: int, act: Act = "elu") -> None:
+        super().__init__()
+        sizes = [in_size, *[units] * layers]
+        self.layers = nn.ModuleList(
+            Linear(left, right) for left, right in itertools.pairwise(sizes)
+        )
+        self.out_size = sizes[-1]
+        self._act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_size) to (..., units)."""
+        for layer in self.layers:
+            x = self._act(layer(x))
+        return x
