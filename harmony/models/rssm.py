@@ -82,14 +82,22 @@ class RSSM(nn.Module):
         stats: Tensor = self.img_stats(self._act(self.img_out(deter)))
         return stats.float()
 
-    def observe(self, embed: Tensor, action: Tensor, is_first: Tensor, noise: Tensor) -> Observed:
-        """Filters sequences from zero states.
+    def observe(
+        self,
+        embed: Tensor,
+        action: Tensor,
+        is_first: Tensor,
+        noise: Tensor,
+        start: Latent | None = None,
+    ) -> Observed:
+        """Filters sequences.
 
         Args:
             embed: (B, T, E).
             action: (B, T, A), action t led to observation t.
             is_first: (B, T) bool; state and action before such a step are zeroed.
             noise: (B, T, noise_size), for the posterior's samples.
+            start: (B, D) and (B, Z), the states before the sequences; zeros where there is none.
 
         Returns:
             Posterior states and the statistics of both distributions.
@@ -100,7 +108,7 @@ class RSSM(nn.Module):
         # All products that don't depend on the state, for all steps at once; time first from here.
         action_in = _project(action * keep, action_weight, self.img_in.bias)
         embed_in = _project(embed, embed_weight, self.obs_out.bias)
-        deter, stoch = self.initial(embed.shape[0], embed.device)
+        deter, stoch = start or self.initial(embed.shape[0], embed.device)
         deters: list[Tensor] = []
         stochs: list[Tensor] = []
         posts: list[Tensor] = []

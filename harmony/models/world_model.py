@@ -72,15 +72,18 @@ class WorldModel(nn.Module):
         shape = (action.shape[0], action.shape[1])
         return self.rssm.latent.draw_noise(shape, generator, action.device)
 
-    def losses(self, batch: Batch, noise: Tensor) -> Modelled:
+    def losses(self, batch: Batch, noise: Tensor, start: Latent | None = None) -> Modelled:
         """One pass over a batch.
 
         Args:
             batch: see `harmony.types.Batch`.
             noise: (B, T, noise_size).
+            start: states before the sequences, (B, D) and (B, Z); zeros where there is none.
         """
         obs = self.observations(batch)
-        observed = self.rssm.observe(self.encoder(obs), batch["action"], batch["is_first"], noise)
+        observed = self.rssm.observe(
+            self.encoder(obs), batch["action"], batch["is_first"], noise, start
+        )
         feat = self.rssm.get_feat(observed.latent)
         losses, metrics = self.dynamics_loss(self.rssm.latent, observed.post, observed.prior)
         losses |= self.objective.losses(feat, obs)

@@ -1,0 +1,302 @@
+"""The composition root: configuration in, objects out.
+
+This is the one place where the keys of the configuration meet sizes that are known only at run
+time. Leaves of the configuration are partial constructors; they are called here in the order in
+which their sizes become known: encoder, RSSM, heads, behaviour.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import nn
+
+from harmony.agent import DreamerAgent, Generators, Optimizers
+from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
+from harmony.behavior.actor_critic import ActorCritic
+from harmony.behavior.critic import Critic, SlowCritic
+from harmony.config.nodes import instantiate
+from harmony.envs.stream import EpisodeStream
+from harmony.errors import CheckpointError, ConfigError
+from harmony.models.decoders import Decoder
+from harmony.models.encoders import Encoder
+from harmony.models.heads import ConstantDiscount, DiscountHead, RewardHead
+from harmony.models.objectives.reconstruction import Reconstruction
+from harmony.models.rssm import RSSM
+from harmony.models.world_model import WorldModel
+from harmony.replay.store import Replay
+from harmony.training.checkpoint import CheckpointStore, load_file
+from harmony.training.evaluation import Evaluator
+from harmony.training.journal import Journal
+from harmony.training.loop import Schedules, Stop, Trainer
+from harmony.training.optimizer import Adam
+from harmony.training.precision import Precision
+from harmony.training.seeding import Seeds
+
+log = logging.getLogger(__name__)
+Env = gymnasium.Env[dict[str, np.ndarray], Any]
+
+RUNTIME_ARGUMENTS: dict[type | str, set[str]] = {
+    Encoder: {"shapes"},
+    RSSM: {"embed_size", "action_size"},
+    Decoder: {"feat_size", "shapes"},
+    Reconstruction: {"decoder"},
+    RewardHead: {"feat_size"},
+    ConstantDiscount: {"feat_size"},
+    DiscountHead: {"feat_size"},
+    TruncatedNormalActor: {"feat_size", "action_size"},
+    OneHotActor: {"feat_size", "action_size"},
+    Critic: {"feat_size"},
+    SlowCritic: {"critic"},
+    ActorCritic: {"actor", "critic", "slow_critic", "actor_gradient"},
+    Adam: {"params", "name", "loss_scaler"},
+    Replay: {"record_spec", "directory"},
+}
+"""What constructors get here and a configuration may not give."""
+
+ALGORITHM_PARTS = {
+    "encoder", "rssm", "dynamics_loss", "decoder", "objective", "reward", "cont", "actor",
+    "actor_gradient", "critic", "slow_critic", "behavior", "optimizer", "loss_groups",
+    "loss_scales", "regularizer_weight",
+}  # fmt: skip
+
+
+def build_device(name: str) -> torch.device:
+    """The device that a name means; auto takes CUDA where there is one.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise ConfigError(
+                f"device={name} needs a CUDA device that is not here ({count} found); take "
+                "device=cpu, or install the CUDA build of torch and a driver"
+            )
+    elif device.type != "cpu":
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    return device
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Checks what constructors would find too late or not at all.
+
+    Raises:
+        ConfigError: a value out of range, parts that are missing or unknown.
+    """
+    if config["seed"] < 0:
+        raise ConfigError(f"seed must be at least 0, got {config['seed']}")
+    parts = set(config["algorithm"])
+    if parts != ALGORITHM_PARTS:
+        missing, unknown = sorted(ALGORITHM_PARTS - parts), sorted(parts - ALGORITHM_PARTS)
+        raise ConfigError(f"algorithm has unknown parts {unknown} and lacks {missing}")
+    device = build_device(config["device"])
+    precision: Precision = instantiate(config["precision"])
+    precision.check(device)
+    for section in ("training", "evaluation", "checkpoint"):
+        instantiate(config[section])
+
+
+def build_env(config: Mapping[str, Any]) -> Env:
+    """A fresh environment.
+
+    Raises:
+        EnvError: unknown task, missing package, or no way to render.
+    """
+    env: Env = instantiate(config["env"])()
+    return env
+
+
+def observation_shapes(env: Env) -> dict[str, tuple[int, ...]]:
+    """Shapes of the observations by name."""
+    space = env.observation_space
+    assert isinstance(space, gymnasium.spaces.Dict)
+    return {name: tuple(part.shape or ()) for name, part in space.items()}
+
+
+def action_kind(space: gymnasium.Space[Any]) -> tuple[str, int]:
+    """Kind (continuous, discrete) and size A of an action space."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return "discrete", int(space.n)
+    assert isinstance(space, gymnasium.spaces.Box)
+    return "continuous", int(np.prod(space.shape))
+
+
+def build_agent(
+    config: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    action_space: gymnasium.Space[Any],
+    device: torch.device,
+    seeds: Seeds,
+) -> DreamerAgent:
+    """An agent with fresh weights.
+
+    Args:
+        config: resolved.
+        shapes: of the observations, images channel last.
+        action_space: of the environment.
+        device: where the weights live.
+        seeds: of the run.
+
+    Raises:
+        ConfigError: parts that don't fit each other or the environment.
+    """
+    parts = {name: _constructors(node) for name, node in config["algorithm"].items()}
+    kind, action_size = action_kind(action_space)
+    with torch.random.fork_rng(devices=[]):
+        # Weights are drawn on the CPU, so that every device begins with the same ones.
+        torch.manual_seed(seeds.integer("init"))
+        try:
+            world_model = _world_model(parts, shapes, action_size)
+            behavior = _behavior(parts, world_model.rssm.feat_size, kind, action_size)
+            harmonizer = instantiate(config["harmony"])
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    for module in (world_model, behavior, harmonizer):
+        module.to(device)
+    precision: Precision = instantiate(config["precision"])
+
+    def optimizer(name: str, *modules: nn.Module) -> Adam:
+        params = [param for module in modules for param in module.parameters()]
+        adam: Adam = parts["optimizer"][name](params, name, precision.loss_scaler(device))
+        return adam
+
+    return DreamerAgent(
+        world_model=world_model,
+        harmonizer=harmonizer,
+        behavior=behavior,
+        optimizers=Optimizers(
+            model=optimizer("model", world_model, harmonizer),
+            actor=optimizer("actor", behavior.actor),
+            critic=optimizer("critic", behavior.critic),
+        ),
+        precision=precision,
+        generators=Generators(*(seeds.torch(device, name) for name in Generators._fields)),
+    )
+
+
+def _constructors(node: Any) -> Any:  # noqa: ANN401 - nested nodes of any kind
+    """Nodes as constructors or objects, in the same nesting."""
+    if not isinstance(node, dict):
+        return node
+    if "_target_" in node:
+        return instantiate(node)
+    return {key: _constructors(value) for key, value in node.items()}
+
+
+def _world_model(
+    parts: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], action_size: int
+) -> WorldModel:
+    encoder: Encoder = parts["encoder"](shapes)
+    rssm: RSSM = parts["rssm"](encoder.embed_size, action_size)
+    return WorldModel(
+        encoder=encoder,
+        rssm=rssm,
+        dynamics_loss=parts["dynamics_loss"],
+        objective=parts["objective"](parts["decoder"](rssm.feat_size, shapes)),
+        reward=parts["reward"](rssm.feat_size),
+        cont=parts["cont"](rssm.feat_size),
+    )
+
+
+def _behavior(parts: Mapping[str, Any], feat_size: int, kind: str, action_size: int) -> ActorCritic:
+    critic: Critic = parts["critic"](feat_size)
+    behavior: ActorCritic = parts["behavior"](
+        actor=parts["actor"][kind](feat_size, action_size),
+        critic=critic,
+        slow_critic=parts["slow_critic"](critic),
+        actor_gradient=parts["actor_gradient"][kind],
+    )
+    return behavior
+
+
+def load_weights(agent: DreamerAgent, path: Path) -> None:
+    """Begins with the weights of another run.
+
+    Args:
+        agent: of the same parts and sizes.
+        path: a weights file, or a run directory, whose last and else best weights are taken.
+
+    Raises:
+        CheckpointError: nothing there, damaged, or made by another agent.
+    """
+    if path.is_dir():
+        names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
+        found = next((name for name in names if name.exists()), None)
+        if found is None:
+            raise CheckpointError(
+                f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt"
+            )
+        path = found
+    modules = load_file(path).get("modules")
+    if not isinstance(modules, dict):
+        raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")
+    try:
+        agent.load_state_dict(modules)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"the weights in {path} don't fit this agent ({reason}); use the algorithm, size and "
+            "env that made them"
+        ) from error
+
+
+def build_trainer(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    journal: Journal,
+    stop: Stop,
+    envs: tuple[Env, Env],
+    between_steps: Callable[[], None],
+) -> Trainer:
+    """Everything that a run needs, with fresh weights or those of `init_from`.
+
+    Args:
+        config: resolved and checked.
+        run_dir: of the run.
+        journal: where its metrics go.
+        stop: whether the run was asked to stop.
+        envs: for training and for evaluation.
+        between_steps: called at each step of an evaluation.
+    """
+    device, seeds = build_device(config["device"]), Seeds(config["seed"])
+    train_env, eval_env = envs
+    stream = EpisodeStream(train_env, lambda k: seeds.integer("env", 0, k))
+    agent = build_agent(
+        config, observation_shapes(train_env), train_env.action_space, device, seeds
+    )
+    schedules = Schedules(
+        instantiate(config["training"]),
+        instantiate(config["evaluation"]),
+        instantiate(config["checkpoint"]),
+    )
+    checkpoints = CheckpointStore(run_dir / "checkpoints", keep=schedules.checkpoint.keep)
+    if config["init_from"] and not checkpoints.steps():
+        load_weights(agent, Path(config["init_from"]))
+    replay: Replay = instantiate(config["replay"])(
+        record_spec=stream.record_spec, directory=run_dir / "replay"
+    )
+    return Trainer(
+        agent=agent,
+        stream=stream,
+        evaluator=Evaluator(eval_env, seeds, between_steps),
+        replay=replay,
+        schedules=schedules,
+        seeds=seeds,
+        checkpoints=checkpoints,
+        journal=journal,
+        stop=stop,
+    )

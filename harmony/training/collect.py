@@ -1,0 +1,80 @@
+"""Stepping an environment with a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+
+from harmony.agent import DreamerAgent, Mode
+from harmony.envs.stream import EpisodeStream, Record
+from harmony.types import Carry, Latent
+
+
+class Episode(NamedTuple):
+    """A finished episode.
+
+    Attributes:
+        reward_sum: its return.
+        length: agent steps.
+        success: whether any step was one, None where the suite knows none.
+    """
+
+    reward_sum: float
+    length: int
+    success: bool | None
+
+
+def random_action(space: gymnasium.Space[Any], rng: np.random.Generator) -> np.ndarray:
+    """A uniform action: (A,) within the bounds, or one-hot (A,) for a discrete space."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[rng.integers(space.n)]
+    assert isinstance(space, gymnasium.spaces.Box)
+    return rng.uniform(space.low, space.high).astype(np.float32)
+
+
+class Player:
+    """An agent and what it remembers of the open episode.
+
+    Args:
+        agent: chooses the actions.
+        mode: train samples the policy, eval takes its mode.
+        generator: random stream on the agent's device.
+    """
+
+    def __init__(self, agent: DreamerAgent, mode: Mode, generator: torch.Generator) -> None:
+        self.agent = agent
+        self.mode = mode
+        self.generator = generator
+        self.carry = agent.initial(1)
+
+    def act(self, record: Record) -> np.ndarray:
+        """(A,) float32, in answer to one record."""
+        names = [*self.agent.world_model.encoder.images, *self.agent.world_model.encoder.vectors]
+        obs = {
+            name: torch.as_tensor(record[name], device=self.agent.device).unsqueeze(0)
+            for name in [*names, "is_first"]
+        }
+        action, self.carry = self.agent.act(obs, self.carry, self.mode, self.generator)
+        array: np.ndarray = action[0].float().cpu().numpy()
+        return array
+
+    def state_dict(self) -> dict[str, object]:
+        """The carry; the generator belongs to the agent."""
+        latent, action = self.carry
+        return {"deter": latent.deter, "stoch": latent.stoch, "action": action}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restores `state_dict`."""
+        deter, stoch, action = (
+            state[name].to(self.agent.device) for name in ("deter", "stoch", "action")
+        )
+        self.carry = Carry(Latent(deter, stoch), action)
+
+
+def finished(stream: EpisodeStream) -> Episode:
+    """The episode that a stream has just ended."""
+    return Episode(stream.episode_return, stream.episode_length, stream.success)

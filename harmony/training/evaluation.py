@@ -1,0 +1,111 @@
+"""Episodes that are only looked at: their own environment, their own seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from harmony.agent import DreamerAgent
+from harmony.envs.stream import EpisodeStream, Record
+from harmony.training.collect import Episode, Player, finished, random_action
+from harmony.training.seeding import Seeds
+
+Policy = Callable[[Record], np.ndarray]
+
+
+class Evaluation(NamedTuple):
+    """What some episodes gave.
+
+    Attributes:
+        episodes: in the order of their seeds.
+        frames: (T, Hi, Wi, C) uint8 of the first episode, None where the env shows no image.
+    """
+
+    episodes: list[Episode]
+    frames: np.ndarray | None
+
+    @property
+    def mean_return(self) -> float:
+        """Mean of the returns."""
+        return float(np.mean([episode.reward_sum for episode in self.episodes]))
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of episodes with a success, None where the suite knows none."""
+        known = [episode.success for episode in self.episodes if episode.success is not None]
+        return float(np.mean(known)) if known else None
+
+    def row(self) -> dict[str, float]:
+        """Metrics by name."""
+        row = {
+            "eval/return": self.mean_return,
+            "eval/return_std": float(np.std([e.reward_sum for e in self.episodes])),
+            "eval/length": float(np.mean([e.length for e in self.episodes])),
+        }
+        rate = self.success_rate
+        return row if rate is None else row | {"eval/success": rate}
+
+
+class Evaluator:
+    """Runs episodes on an environment of its own.
+
+    Args:
+        env: never used for training.
+        seeds: of the run; an evaluation's name decides its episodes, not what was run before.
+        between_steps: called at each step, so that a signal need not wait for the last episode.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[dict[str, np.ndarray], Any],
+        seeds: Seeds,
+        between_steps: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.env = env
+        self.seeds = seeds
+        self.between_steps = between_steps
+
+    def evaluate(self, agent: DreamerAgent, env_step: int, episodes: int) -> Evaluation:
+        """Episodes of the agent's most likely actions.
+
+        Args:
+            agent: its own random streams are not touched.
+            env_step: names the evaluation.
+            episodes: how many.
+        """
+        generator = self.seeds.torch(agent.device, "evaluation", env_step)
+
+        def policy() -> Policy:
+            return Player(agent, "eval", generator).act
+
+        return self._run(policy, ("evaluation", env_step), episodes)
+
+    def evaluate_random(self, episodes: int) -> Evaluation:
+        """Episodes of uniformly random actions."""
+        rng = self.seeds.numpy("random policy")
+        space = self.env.action_space
+        return self._run(
+            lambda: lambda _: random_action(space, rng), ("random evaluation",), episodes
+        )
+
+    def _run(
+        self, make_policy: Callable[[], Policy], name: tuple[str | int, ...], episodes: int
+    ) -> Evaluation:
+        stream = EpisodeStream(self.env, lambda k: self.seeds.integer(*name, k))
+        results: list[Episode] = []
+        frames: list[np.ndarray] = []
+        for k in range(episodes):
+            policy = make_policy()
+            record = stream.reset()
+            while True:
+                if k == 0 and "image" in record:
+                    frames.append(record["image"])
+                if stream.needs_reset:
+                    break
+                self.between_steps()
+                record = stream.step(policy(record))
+            results.append(finished(stream))
+        return Evaluation(results, np.stack(frames) if frames else None)

@@ -1,0 +1,306 @@
+"""The loop: what a run does, one small action after another, and how it survives."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from harmony.agent import DreamerAgent
+from harmony.envs.stream import EpisodeStream, Record
+from harmony.errors import CheckpointError
+from harmony.replay.store import Replay
+from harmony.training.checkpoint import CheckpointStore
+from harmony.training.collect import Player, finished, random_action
+from harmony.training.evaluation import Evaluator
+from harmony.training.journal import Journal
+from harmony.training.schedule import (
+    CheckpointSchedule,
+    EvaluationSchedule,
+    Progress,
+    TrainingSchedule,
+    crossed,
+    next_multiple,
+)
+from harmony.training.seeding import Seeds
+from harmony.training.signals import Stopped
+from harmony.types import to_device
+
+log = logging.getLogger(__name__)
+CHECK_EVERY_UPDATES = 10
+CHECKPOINT_VERSION = 1
+
+
+class Diverged(Exception):  # noqa: N818 - reads as what happened
+    """Numbers went bad and stayed bad."""
+
+
+class Schedules(NamedTuple):
+    """When what happens."""
+
+    training: TrainingSchedule
+    evaluation: EvaluationSchedule
+    checkpoint: CheckpointSchedule
+
+
+class Stop(Protocol):
+    """Whether the run was asked to stop."""
+
+    def check(self) -> None:
+        """Raises where it was."""
+
+
+class Trainer:
+    """Collects, updates, evaluates and saves until the run is done.
+
+    Every decision follows from `Progress`, which a checkpoint holds, so a run that is killed at any
+    moment and started again takes the same actions as one that was not.
+
+    Args:
+        agent: what is trained.
+        stream: episodes of the training environment.
+        evaluator: runs evaluation episodes.
+        replay: what was experienced.
+        schedules: when what happens.
+        seeds: of the run.
+        checkpoints: where the state is kept.
+        journal: where metrics, videos and messages go.
+        stop: asked at every boundary between two actions.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: DreamerAgent,
+        stream: EpisodeStream,
+        evaluator: Evaluator,
+        replay: Replay,
+        schedules: Schedules,
+        seeds: Seeds,
+        checkpoints: CheckpointStore,
+        journal: Journal,
+        stop: Stop,
+    ) -> None:
+        self.agent = agent
+        self.stream = stream
+        self.evaluator = evaluator
+        self.replay = replay
+        self.schedules = schedules
+        self.seeds = seeds
+        self.checkpoints = checkpoints
+        self.journal = journal
+        self.stop = stop
+        self.progress = Progress(next_checkpoint=schedules.checkpoint.every_env_steps)
+        self.player = Player(agent, "train", agent.generators.policy)
+        self.random_rng = seeds.numpy("prefill")
+        self.replay_rng = seeds.numpy("replay")
+        self._kept_replays: list[dict[str, object]] = []
+        self._saved_at = time.monotonic()
+
+    def run(self) -> Progress:
+        """Goes on from the newest checkpoint to the end.
+
+        Raises:
+            Stopped: a signal came; the state is saved.
+            Diverged: numbers stayed bad after the last checkpoint was restored.
+        """
+        self.restore_latest()
+        self.journal.begin(self.progress, self.agent.updates)
+        try:
+            while (action := self.next_action()) is not None:
+                self.stop.check()
+                action()
+                self._save_where_due()
+        except Stopped:
+            # Nothing is half done here: an evaluation that was cut short counts as not begun.
+            self.save()
+            raise
+        self.save()
+        self.checkpoints.save_named("last", self._weights())
+        return self.progress
+
+    def next_action(self) -> Callable[[], None] | None:
+        """What comes next, None at the end."""
+        progress, (training, evaluation, _) = self.progress, self.schedules
+        if not progress.prefilled:
+            return self._prefill_step
+        if progress.pretrained < training.pretrain_updates:
+            return self._pretrain_update
+        if progress.random_return is None and evaluation.random_episodes:
+            return self._evaluate_random
+        done = progress.env_step >= training.env_steps
+        ends = done and progress.last_evaluation != progress.env_step
+        if progress.env_step >= progress.next_evaluation or ends:
+            return self._evaluate
+        return None if done else self._train_step
+
+    def _prefill_step(self) -> None:
+        space = self.stream.action_space
+        self._env_step(lambda _: random_action(space, self.random_rng))
+        enough = self.progress.agent_step >= self.schedules.training.prefill_agent_steps
+        # Whole episodes only: the policy must not begin in the middle of one.
+        self.progress.prefilled = enough and self.stream.needs_reset and len(self.replay) > 0
+
+    def _pretrain_update(self) -> None:
+        self._update()
+        self.progress.pretrained += 1
+
+    def _train_step(self) -> None:
+        before = self.progress.env_step
+        self._env_step(self.player.act)
+        training = self.schedules.training
+        if self.progress.agent_step % training.train_every_agent_steps == 0:
+            for _ in range(training.updates_per_train):
+                self._update()
+        if crossed(before, self.progress.env_step, training.log_every_env_steps):
+            total, _ = self.agent.bad_steps()
+            self.journal.means_row(
+                self.progress, self.agent.updates, {"nonfinite/skipped_updates": total}
+            )
+
+    def _env_step(self, policy: Callable[[Record], np.ndarray]) -> None:
+        """One agent step; a new episode's first record comes before it."""
+        if self.stream.needs_reset:
+            self.replay.add(self.stream.reset())
+        assert self.stream.record is not None
+        self.replay.add(self.stream.step(policy(self.stream.record)))
+        self.progress.agent_step += 1
+        self.progress.env_step += self.stream.action_repeat
+        if self.stream.needs_reset:
+            self.progress.episodes += 1
+            self.journal.episode_row(self.progress, finished(self.stream), len(self.replay))
+
+    def _update(self) -> None:
+        batch = self.replay.sample(self.replay_rng)
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        self.journal.add(self.agent.update(to_device(tensors, self.agent.device)))
+        if self.agent.updates % CHECK_EVERY_UPDATES == 0:
+            self._check_numbers(tensors)
+
+    def _check_numbers(self, batch: dict[str, torch.Tensor]) -> None:
+        """Restores the last checkpoint once where too many updates in a row were skipped."""
+        limit = self.schedules.training.nonfinite_limit
+        _, in_row = self.agent.bad_steps()
+        if in_row < limit:
+            return
+        what = f"{in_row} updates in a row had losses or gradients that are not finite"
+        latest = None if self.progress.restores else self.checkpoints.load_latest()
+        if latest is None:
+            path = self.checkpoints.save_named("bad_batch", {"batch": batch, **self._weights()})
+            raise Diverged(
+                f"{what}, env step {self.progress.env_step}; the batch and the weights are in "
+                f"{path}; try precision=fp32 or a smaller learning rate"
+            )
+        self.journal.message(f"{what}: going back to the checkpoint of env step {latest[0]}")
+        self.load_state_dict(latest[1])
+        self.progress.restores += 1
+        # The same random numbers would lead to the same place.
+        branch = Seeds(self.seeds.seed, self.progress.restores)
+        self.replay_rng = branch.numpy("replay")
+        for name, generator in self.agent.generators._asdict().items():
+            generator.set_state(branch.torch(self.agent.device, name).get_state())
+        self.save()
+
+    def _evaluate_random(self) -> None:
+        result = self.evaluator.evaluate_random(self.schedules.evaluation.random_episodes)
+        self.progress.random_return = result.mean_return
+        self.journal.row(self.progress, {"eval/random_return": result.mean_return})
+
+    def _evaluate(self) -> None:
+        schedule, progress = self.schedules.evaluation, self.progress
+        result = self.evaluator.evaluate(self.agent, progress.env_step, schedule.episodes)
+        progress.next_evaluation = next_multiple(progress.env_step, schedule.every_env_steps)
+        progress.last_evaluation = progress.env_step
+        progress.last_return, progress.last_success = result.mean_return, result.success_rate
+        self.journal.row(progress, result.row())
+        if schedule.video and result.frames is not None:
+            self.journal.video(progress, "evaluation", result.frames)
+            self.journal.video(progress, "open_loop", self._open_loop())
+        if progress.best_return is None or result.mean_return > progress.best_return:
+            progress.best_return = result.mean_return
+            self.checkpoints.save_named("best", self._weights())
+
+    def _open_loop(self) -> np.ndarray:
+        """Truth, model and error of a few sequences, (T, 3 * Hi, B * Wi, C) uint8."""
+        step, device = self.progress.env_step, self.agent.device
+        batch = self.replay.sample(self.seeds.numpy("open loop", step))
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        generator = self.seeds.torch(device, "open loop", step)
+        video = self.agent.open_loop(to_device(tensors, device), generator)
+        frames: np.ndarray = video.cpu().numpy()
+        return frames
+
+    def _weights(self) -> dict[str, object]:
+        return {"modules": self.agent.state_dict(), "progress": self.progress.state_dict()}
+
+    def _save_where_due(self) -> None:
+        schedule = self.schedules.checkpoint
+        minutes = (time.monotonic() - self._saved_at) / 60
+        due = self.progress.env_step >= self.progress.next_checkpoint
+        if due or minutes >= schedule.every_minutes:
+            self.save()
+
+    def save(self) -> Path:
+        """Makes everything durable, in the order in which it is needed."""
+        every = self.schedules.checkpoint.every_env_steps
+        if self.progress.env_step >= self.progress.next_checkpoint:
+            self.progress.next_checkpoint = next_multiple(self.progress.env_step, every)
+        replay = self.replay.state_dict()
+        offset = self.journal.flush()
+        state = self.state_dict() | {"replay": replay, "metrics_offset": offset}
+        path = self.checkpoints.save(self.progress.agent_step, state)
+        self._saved_at = time.monotonic()
+        self.journal.commit(offset)
+        keep = self.schedules.checkpoint.keep
+        self._kept_replays = [*self._kept_replays, replay][-keep:]
+        if len(self._kept_replays) == keep:
+            self.replay.release(self._kept_replays)
+        return path
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything but the replay and the metrics, which live in files of their own."""
+        return {
+            "version": CHECKPOINT_VERSION,
+            "progress": self.progress.state_dict(),
+            "agent": self.agent.snapshot(),
+            "player": self.player.state_dict(),
+            "stream": self.stream.state_dict(),
+            "random_rng": self.random_rng.bit_generator.state,
+            "replay_rng": self.replay_rng.bit_generator.state,
+            "means": self.journal.means.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts everything back to where a checkpoint was made.
+
+        Raises:
+            CheckpointError: it was made by an agent of other parts or sizes.
+        """
+        try:
+            self.agent.load_snapshot(state["agent"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not fit this agent ({str(error).splitlines()[0]}); "
+                "start a new run directory, or use the configuration that made it"
+            ) from error
+        self.progress.load_state_dict(state["progress"])
+        self.player.load_state_dict(state["player"])
+        self.random_rng.bit_generator.state = state["random_rng"]
+        self.replay_rng.bit_generator.state = state["replay_rng"]
+        self.stream.load_state_dict(state["stream"])
+        self.replay.load_state_dict(state["replay"])
+        self.journal.cut_back(state["metrics_offset"], state["means"], self.agent.device)
+        self._kept_replays = [state["replay"]]
+        self.checkpoints.forget_after(self.progress.agent_step)
+
+    def restore_latest(self) -> None:
+        """Goes back to the newest checkpoint that is whole, if there is one."""
+        latest = self.checkpoints.load_latest()
+        if latest is not None:
+            self.load_state_dict(latest[1])
+            log.info("continuing from env step %d", self.progress.env_step)

@@ -1,0 +1,142 @@
+"""When things happen. Each class is a section of the configuration, units in the names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+from harmony.errors import ConfigError
+
+
+def _at_least(section: str, minimum: int, **values: float) -> None:
+    for name, value in values.items():
+        if value < minimum:
+            raise ConfigError(f"{section}.{name} must be at least {minimum}, got {value}")
+
+
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """The section `training`.
+
+    Attributes:
+        env_steps: length of the run in environment steps, action repeat included.
+        prefill_agent_steps: steps of a random policy before the first update; goes on to the end
+            of the episode.
+        pretrain_updates: updates between prefill and the first step of the policy.
+        train_every_agent_steps: agent steps between two times of training.
+        updates_per_train: updates at each such time.
+        log_every_env_steps: grid of the rows with mean losses.
+        nonfinite_limit: skipped updates in a row after which the last checkpoint is restored, once.
+    """
+
+    env_steps: int
+    prefill_agent_steps: int
+    pretrain_updates: int
+    train_every_agent_steps: int
+    updates_per_train: int = 1
+    log_every_env_steps: int = 1000
+    nonfinite_limit: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant."""
+        values = asdict(self)
+        pretrain = values.pop("pretrain_updates")
+        _at_least("training", 1, **values)
+        _at_least("training", 0, pretrain_updates=pretrain)
+
+
+@dataclass(frozen=True)
+class EvaluationSchedule:
+    """The section `evaluation`.
+
+    Attributes:
+        every_env_steps: distance of evaluations; one comes before training and one at the end.
+        episodes: of the policy, each time.
+        random_episodes: of a random policy, once, for comparison.
+        video: whether an episode and an open-loop prediction are kept as videos.
+    """
+
+    every_env_steps: int
+    episodes: int = 10
+    random_episodes: int = 5
+    video: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant."""
+        _at_least("evaluation", 1, every_env_steps=self.every_env_steps, episodes=self.episodes)
+        _at_least("evaluation", 0, random_episodes=self.random_episodes)
+
+
+@dataclass(frozen=True)
+class CheckpointSchedule:
+    """The section `checkpoint`. Neither distance changes a number of the run.
+
+    Attributes:
+        every_env_steps: distance in environment steps.
+        every_minutes: distance in wall time.
+        keep: newest checkpoints that stay.
+    """
+
+    every_env_steps: int = 20_000
+    every_minutes: float = 10.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant."""
+        _at_least("checkpoint", 1, every_env_steps=self.every_env_steps)
+        _at_least("checkpoint", 2, keep=self.keep)
+        if self.every_minutes <= 0:
+            raise ConfigError(f"checkpoint.every_minutes must be above 0, got {self.every_minutes}")
+
+
+@dataclass
+class Progress:
+    """How far a run is; every decision of the loop follows from it.
+
+    Attributes:
+        agent_step: decisions of the policy, the random one included.
+        env_step: agent_step times the action repeat.
+        episodes: finished ones.
+        prefilled: whether the random policy is done.
+        pretrained: updates before the first step of the policy.
+        random_return: mean return of the random policy, None before it was evaluated.
+        next_evaluation: env_step from which an evaluation is due.
+        last_evaluation: env_step of the last one, -1 before.
+        last_return: its mean return.
+        last_success: its success rate, None where the suite knows none.
+        best_return: the best so far, None before.
+        next_checkpoint: env_step from which a checkpoint is due.
+        restores: times that the run was set back because numbers went bad.
+    """
+
+    agent_step: int = 0
+    env_step: int = 0
+    episodes: int = 0
+    prefilled: bool = False
+    pretrained: int = 0
+    random_return: float | None = None
+    next_evaluation: int = 0
+    last_evaluation: int = -1
+    last_return: float | None = None
+    last_success: float | None = None
+    best_return: float | None = None
+    next_checkpoint: int = 0
+    restores: int = 0
+
+    def state_dict(self) -> dict[str, object]:
+        """All fields."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Restores `state_dict`."""
+        for field in fields(self):
+            setattr(self, field.name, state[field.name])
+
+
+def next_multiple(step: int, every: int) -> int:
+    """The smallest multiple of `every` above `step`."""
+    return (step // every + 1) * every
+
+
+def crossed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, after]."""
+    return before // every != after // every

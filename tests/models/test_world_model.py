@@ -1,0 +1,192 @@
+"""The world model against the original, and against itself step by step."""
+
+import pytest
+import torch
+
+from harmony.harmonizer import FixedScales, Harmonizer
+from harmony.models.decoders import Decoder
+from harmony.models.dynamics_loss import BalancedKL
+from harmony.models.encoders import Encoder
+from harmony.models.heads import DiscountHead, RewardHead
+from harmony.models.latents import Categorical, Gaussian, LatentPart
+from harmony.models.objectives.reconstruction import Reconstruction
+from harmony.models.rssm import RSSM
+from harmony.models.world_model import WorldModel
+from harmony.types import Latent
+from tests.golden.originals import Golden, assert_grads, load, uniform_for
+
+WORLD_MODELS = [
+    "world_model_categorical_harmony",
+    "world_model_categorical_noharmony",
+    "world_model_categorical_harmony_stopgrad",
+    "world_model_gaussian_harmony",
+    "world_model_gaussian_noharmony",
+    "world_model_gaussian_noharmony_stopgrad",
+]
+GROUPS = {"observation": {"image": 1.0}, "reward": {"reward": 1.0}, "dynamics": {"kl": 1.0}}
+SHAPES = {"image": (64, 64, 3)}
+
+
+def make_world_model(golden: Golden) -> WorldModel:
+    meta = golden.meta
+    rssm_meta = meta["rssm"]
+    latent: LatentPart = (
+        Categorical(stoch=rssm_meta["stoch"], classes=rssm_meta["discrete"])
+        if meta["kind"] == "categorical"
+        else Gaussian(stoch=rssm_meta["stoch"], min_std=0.1, std_act="sigmoid2")
+    )
+    encoder = Encoder(SHAPES, depth=meta["cnn_depth"])
+    rssm = RSSM(
+        encoder.embed_size,
+        golden["in/action"].shape[-1],
+        deter=rssm_meta["deter"],
+        hidden=rssm_meta["hidden"],
+        latent=latent,
+    )
+    head = {"layers": meta["reward_head"]["layers"], "units": meta["reward_head"]["units"]}
+    return WorldModel(
+        encoder=encoder,
+        rssm=rssm,
+        dynamics_loss=BalancedKL(balance=meta["kl"]["balance"], free_nats=meta["kl"]["free"]),
+        objective=Reconstruction(Decoder(rssm.feat_size, SHAPES, depth=meta["cnn_depth"])),
+        reward=RewardHead(
+            rssm.feat_size,
+            transform=meta["clip_rewards"],
+            stop_gradient="reward" not in meta["grad_heads"],
+            **head,
+        ),
+        cont=DiscountHead(
+            rssm.feat_size,
+            discount=meta["discount"],
+            stop_gradient="discount" not in meta["grad_heads"],
+            **head,
+        ),
+    )
+
+
+def make_harmonizer(golden: Golden) -> FixedScales | Harmonizer:
+    theirs = golden.meta["loss_scales"]
+    scales = {name: theirs[name] for name in ("image", "reward", "kl")}
+    scales["cont"] = theirs["discount"]
+    kind = Harmonizer if golden.meta["harmony"] else FixedScales
+    return kind(groups=GROUPS, loss_scales=scales)
+
+
+def make_batch(golden: Golden) -> dict[str, torch.Tensor]:
+    flags = {name: golden[f"in/{name}"].bool() for name in ("is_first", "is_last", "is_terminal")}
+    plain = {name: golden[f"in/{name}"] for name in ("action", "reward")}
+    return {"image": golden.image(), **plain, **flags}
+
+
+def recorded_noise(golden: Golden) -> torch.Tensor:
+    if golden.meta["kind"] == "gaussian":
+        return golden["in/post_eps"]
+    prob = torch.softmax(golden["out/post/logit"], -1)
+    return uniform_for(prob, golden["in/post_stoch"])
+
+
+def recorded_start(golden: Golden) -> Latent | None:
+    if "in/state/deter" not in golden:
+        return None
+    return Latent(golden["in/state/deter"], golden["in/state/stoch"].flatten(1))
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", WORLD_MODELS)
+def test_losses_and_gradients_equal_the_originals(name):
+    golden = Golden(name)
+    world_model, harmonizer = make_world_model(golden), make_harmonizer(golden)
+    params = golden.named("param")
+    load(world_model, params)
+    load(harmonizer, params)
+
+    modelled = world_model.losses(
+        make_batch(golden), recorded_noise(golden), recorded_start(golden)
+    )
+    total = harmonizer(modelled.losses)
+    torch.autograd.backward(total)
+
+    stoch = golden["in/post_stoch"].flatten(2)
+    torch.testing.assert_close(modelled.latent.stoch, stoch, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(modelled.latent.deter, golden["out/post/deter"], rtol=1e-4, atol=1e-6)
+    for ours, theirs in {"kl": "kl", "image": "image", "reward": "reward", "cont": "discount"}.items():
+        expected = golden[f"out/loss/{theirs}"]
+        torch.testing.assert_close(modelled.losses[ours].mean(), expected, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(modelled.metrics["model/kl"], golden["out/model_kl"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(total, golden["out/total"], rtol=1e-4, atol=1e-6)
+    grads = golden.named("grad")
+    assert_grads(world_model, grads, 1e-4)
+    if golden.meta["harmony"]:
+        assert_grads(harmonizer, grads, 1e-4)
+
+
+@pytest.mark.parametrize("latent", [Categorical(stoch=3, classes=4), Gaussian(stoch=3)])
+def test_observe_equals_repeated_obs_steps(latent):
+    torch.manual_seed(0)
+    rssm = RSSM(7, 2, deter=5, hidden=6, latent=latent)
+    embed, action = torch.randn(2, 6, 7), torch.randn(2, 6, 2)
+    is_first = torch.zeros(2, 6, dtype=torch.bool)
+    is_first[:, 0] = True
+    is_first[1, 3] = True
+    noise = latent.draw_noise((2, 6), torch.Generator().manual_seed(1), embed.device)
+
+    observed = rssm.observe(embed, action, is_first, noise)
+
+    # Any state before a first step must not matter, so begin with one that is not zero.
+    state = Latent(torch.randn(2, 5), torch.randn(2, latent.size))
+    for t in range(6):
+        state = rssm.obs_step(state, action[:, t], embed[:, t], is_first[:, t], noise[:, t])
+        torch.testing.assert_close(observed.latent.deter[:, t], state.deter)
+        torch.testing.assert_close(observed.latent.stoch[:, t], state.stoch)
+    torch.testing.assert_close(observed.prior, rssm.prior_stats(observed.latent.deter))
+
+
+def test_the_prior_of_a_step_is_where_imagination_goes():
+    torch.manual_seed(0)
+    latent = Gaussian(stoch=3)
+    rssm = RSSM(7, 2, deter=5, hidden=6, latent=latent)
+    start = Latent(torch.randn(4, 5), torch.randn(4, 3))
+    step = rssm.img_step(start, torch.randn(4, 2), torch.zeros(4, 3))
+    torch.testing.assert_close(step.stoch, latent.mode(rssm.prior_stats(step.deter)))
+
+
+def test_an_episode_border_inside_a_sequence_hides_what_came_before():
+    golden = Golden("world_model_categorical_noharmony")
+    world_model = make_world_model(golden)
+    batch, noise = make_batch(golden), recorded_noise(golden)
+    batch["is_first"][:, 3] = True
+    latent = world_model.losses(batch, noise).latent
+    tail = {name: value[:, 3:] for name, value in batch.items()}
+    torch.testing.assert_close(
+        latent.deter[:, 3:], world_model.losses(tail, noise[:, 3:]).latent.deter
+    )
+
+
+def test_open_loop_video_shows_truth_model_and_error():
+    golden = Golden("world_model_categorical_noharmony")
+    world_model = make_world_model(golden)
+    batch = make_batch(golden)
+    video = world_model.open_loop(batch, recorded_noise(golden), context=2)
+    assert video.shape == (5, 3 * 64, 3 * 64, 3)
+    assert video.dtype == torch.uint8
+    # The truth is at the top, sequences side by side, and survives the trip through floats.
+    torch.testing.assert_close(video[4, :64, 64:128], batch["image"][1, 4])
+
+
+def test_parameter_counts_are_the_originals():
+    shapes = {"image": (64, 64, 3)}
+    encoder = Encoder(shapes)
+    rssm = RSSM(encoder.embed_size, 4, deter=1024, hidden=1024, latent=Categorical())
+    counts = {
+        "encoder": encoder,
+        "rssm": rssm,
+        "decoder": Decoder(rssm.feat_size, shapes),
+        "reward": RewardHead(rssm.feat_size),
+    }
+    found = {k: sum(p.numel() for p in module.parameters()) for k, module in counts.items()}
+    assert found == {
+        "encoder": 1_551_312,
+        "rssm": 13_125_632,
+        "decoder": 11_152_275,
+        "reward": 1_301_201,
+    }
