@@ -1,0 +1,197 @@
+"""DeepMind Control Suite: all its tasks, from pixels.
+
+Source: dm_control.suite, https://github.com/google-deepmind/dm_control.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from harmony.envs.arguments import check_name, check_positive
+from harmony.envs.opengl import choose_backend
+from harmony.envs.render import RenderQuality
+from harmony.errors import EnvError
+
+if TYPE_CHECKING:
+    from dm_control.rl import control
+
+_SUITE = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": (
+        "balance",
+        "balance_sparse",
+        "swingup",
+        "swingup_sparse",
+        "three_poles",
+        "two_poles",
+    ),
+    "cheetah": ("run",),
+    "dog": ("fetch", "run", "stand", "trot", "walk"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("swim", "upright"),
+    "hopper": ("hop", "stand"),
+    "humanoid": ("run", "run_pure_state", "stand", "walk"),
+    "humanoid_CMU": ("run", "stand", "walk"),
+    "lqr": ("lqr_2_1", "lqr_6_2"),
+    "manipulator": ("bring_ball", "bring_peg", "insert_ball", "insert_peg"),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("escape", "fetch", "run", "walk"),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer15", "swimmer6"),
+    "walker": ("run", "stand", "walk"),
+}
+TASKS = {f"{domain}_{name}": (domain, name) for domain, names in _SUITE.items() for name in names}
+"""Task name -> domain and task of dm_control."""
+ALIASES = {"cup_catch": "ball_in_cup_catch"}
+"""Short names that the literature uses."""
+
+_UNBOUNDED = 1e10  # what dm_control gives as the bound of a control that has none
+_DEFAULT_CAMERA = {"quadruped": 2}  # its camera 0 stays behind; the others use camera 0
+
+
+class DMC(gymnasium.Env[Any, np.ndarray]):
+    """One task of the DeepMind Control Suite.
+
+    Observations: `image` uint8 (image_size, image_size, 3), and with `proprio` also `proprio`
+    float32 (D,), dm_control's observations in their order, flattened. Actions: float32 (A,) in
+    [-1, 1], stretched to the bounds of the task. The reward is summed over the repeat. An episode
+    is terminal when dm_control's discount is 0; its time limit truncates.
+
+    Args:
+        task: domain and task joined by an underscore, e.g. walker_walk; cup_catch is an alias.
+        action_repeat: env steps in one agent step.
+        image_size: height and width of the picture, pixels.
+        camera: index of the task's camera; None: 0, and 2 for quadruped.
+        render: quality of the picture.
+        proprio: also observe the state of the body.
+
+    Raises:
+        EnvError: unknown task or camera, dm_control is missing, or the machine can't draw.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        action_repeat: int = 2,
+        image_size: int = 64,
+        camera: int | None = None,
+        render: RenderQuality,
+        proprio: bool = False,
+    ) -> None:
+        check_task(task)
+        check_positive(action_repeat=action_repeat, image_size=image_size)
+        domain, name = TASKS[ALIASES.get(task, task)]
+        self.action_repeat = action_repeat
+        self._proprio = proprio
+        self._env = _load(domain, name)
+        physics = self._env.physics
+        render.apply(physics.model)
+        camera = _DEFAULT_CAMERA.get(domain, 0) if camera is None else camera
+        _check_camera(task, camera, physics.model.ncam)
+        from harmony.envs.offscreen import Offscreen
+
+        self._camera = Offscreen(
+            physics.model.ptr, physics.data.ptr, camera=camera, size=image_size
+        )
+        spec = self._env.action_spec()
+        self._center, self._scale = _action_map(spec.minimum, spec.maximum)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
+        spaces: dict[str, gymnasium.Space[Any]] = {
+            "image": gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+        }
+        if proprio:
+            values = self._env.observation_spec().values()
+            size = sum(int(np.prod(value.shape)) for value in values)
+            spaces["proprio"] = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict(spaces)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begins an episode that the seed decides completely.
+
+        Args:
+            seed: in [0, 2**32); None goes on with the generator as it is.
+            options: not used.
+        """
+        super().reset(seed=seed, options=options)
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        state = self._env.reset().observation
+        self._camera.upload_terrain()  # quadruped_escape makes a new one
+        return self._observe(state), {}
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Applies the action `action_repeat` times, or until the episode ends.
+
+        Args:
+            action: (A,) in [-1, 1].
+        """
+        control = self._center + self._scale * np.asarray(action, np.float64)
+        reward = 0.0
+        for _ in range(self.action_repeat):
+            step = self._env.step(control)
+            reward += float(step.reward or 0.0)
+            if step.last():
+                break
+        terminated = bool(step.last() and step.discount == 0)
+        truncated = bool(step.last() and not terminated)
+        return self._observe(step.observation), reward, terminated, truncated, {}
+
+    def close(self) -> None:
+        """Frees the rendering context."""
+        self._camera.close()
+        self._env.close()
+
+    def _observe(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        observation = {"image": np.ascontiguousarray(self._camera.draw()[::-1])}
+        if self._proprio:
+            parts = [np.ravel(value) for value in state.values()]
+            observation["proprio"] = np.concatenate(parts).astype(np.float32)
+        return observation
+
+
+def check_task(task: str) -> None:
+    """Says whether the suite has the task, without importing it.
+
+    Args:
+        task: as in `DMC`.
+
+    Raises:
+        EnvError: it has not; names the nearest ones.
+    """
+    check_name(task, [*TASKS, *ALIASES], "dm_control")
+
+
+def _load(domain: str, name: str) -> "control.Environment":
+    choose_backend()
+    try:
+        from dm_control import suite
+    except ModuleNotFoundError as error:
+        raise EnvError(
+            f"env dmc: package {error.name!r} is missing; pip install 'harmony-dream[dmc]'"
+        ) from error
+    # lqr draws the stiffness and damping of its model when it is made: a fixed seed, one model.
+    return suite.load(domain, name, task_kwargs={"random": 0})
+
+
+def _check_camera(task: str, camera: int, num_cameras: int) -> None:
+    if not 0 <= camera < num_cameras:
+        raise EnvError(
+            f"env.camera: expected 0 to {num_cameras - 1} for {task}, got {camera}; "
+            "null picks the task's usual one"
+        )
+
+
+def _action_map(minimum: np.ndarray, maximum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half width of the controls, float64 (A,); 0 and 1 where they have no bounds."""
+    bounded = (minimum > -_UNBOUNDED) & (maximum < _UNBOUNDED)
+    low, high = np.where(bounded, minimum, -1.0), np.where(bounded, maximum, 1.0)
+    return (low + high) / 2.0, (high - low) / 2.0

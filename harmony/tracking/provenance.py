@@ -1,0 +1,92 @@
+"""Where a run comes from: code, machine, versions."""
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+import harmony
+
+_PACKAGES = ("torch", "numpy", "mujoco", "mlflow")
+
+
+def provenance() -> dict[str, str]:
+    """Collects what is needed to understand a run later; never fails.
+
+    Returns:
+        git_commit, git_dirty ("true" or "false"), git_diff (all three "" outside a git checkout),
+        hostname, cpu, cores, ram_gb, gpu ("" without CUDA), and a version for harmony, python and
+        each important package ("" if not installed).
+    """
+    return {
+        "git_commit": git_commit(),
+        "git_dirty": _dirty(),
+        "git_diff": _git("diff", "HEAD"),
+        "hostname": socket.gethostname(),
+        "cpu": _cpu(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "ram_gb": f"{psutil.virtual_memory().total / 1e9:.1f}",
+        "gpu": _gpu(),
+        "harmony": harmony.__version__,
+        "python": platform.python_version(),
+        **{package: _version(package) for package in _PACKAGES},
+    }
+
+
+def git_commit() -> str:
+    """Commit of the checkout that the package is imported from; "" outside one."""
+    return _git("rev-parse", "HEAD").strip()
+
+
+def _dirty() -> str:
+    if not git_commit():
+        return ""
+    return "true" if _git("status", "--porcelain").strip() else "false"
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the package's own checkout, or "" if it has none.
+
+    A package installed into a virtual environment that happens to lie in some repository is not
+    part of that repository: git must know the package's files.
+    """
+    folder = Path(harmony.__file__).parent
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    try:
+        _run(git, folder, "ls-files", "--error-unmatch", "__init__.py")
+        return _run(git, folder, *arguments)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _run(git: str, folder: Path, *arguments: str) -> str:
+    command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=20)
+    return done.stdout.decode(errors="replace")
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _gpu() -> str:
+    import torch  # slow, and those who only want the commit don't need it
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,232 @@
+"""What every environment of the package promises, for one or more of each suite."""
+
+import collections
+import functools
+import pickle
+
+import gymnasium
+import numpy as np
+import pytest
+
+from harmony.envs.dmc import DMC
+from harmony.envs.metaworld import MetaWorld
+from harmony.envs.probe import ActionReward, ConstantReward, CountingEnv, ObservationReward
+from harmony.envs.render import RenderQuality
+from harmony.envs.stream import EpisodeStream
+
+FAST = RenderQuality(0, 0, cast_shadows=False, reflection=False)
+SIM = pytest.mark.sim
+
+
+def factory(make, *marks, **kwargs):
+    name = f"{make.__name__}-{kwargs.get('task', 'discrete' if 'discrete' in kwargs else 'box')}"
+    return pytest.param(functools.partial(make, **kwargs), marks=marks, id=name)
+
+
+FACTORIES = [
+    factory(DMC, SIM, task="cartpole_swingup", render=FAST),
+    factory(DMC, SIM, task="walker_walk", render=FAST, proprio=True),
+    factory(DMC, SIM, pytest.mark.slow, task="ball_in_cup_catch", render=FAST, action_repeat=4),
+    factory(MetaWorld, SIM, task="lever_pull", render=FAST, time_limit=9),
+    factory(CountingEnv, length=7, image_size=8),
+    factory(ConstantReward, length=7, image_size=8, terminates=True),
+    factory(ObservationReward, length=7, image_size=8),
+    factory(ActionReward, length=7, image_size=8, discrete=True, num_actions=3),
+]
+# Their pictures depend on nothing, or on the actions alone.
+UNSEEDED = (ConstantReward, ActionReward)
+
+every_env = pytest.mark.parametrize("make", FACTORIES)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Environments that earlier tests have used, by factory: seeds make them as good as new."""
+    envs = collections.defaultdict(list)
+    yield envs
+    for used in envs.values():
+        for env in used:
+            env.close()
+
+
+@pytest.fixture
+def stream_of(pool):
+    """Makes streams, over environments of the pool unless a fresh one is asked for."""
+    lent = []
+
+    def open_stream(make, first_seed=40, fresh=False):
+        env = pool[make].pop() if pool[make] and not fresh else make()
+        lent.append((make, env))
+        return EpisodeStream(env, lambda k: first_seed + k)
+
+    yield open_stream
+    for make, env in lent:
+        pool[make].append(env)
+
+
+def actions_for(stream, count, seed=0):
+    rng = np.random.default_rng(seed)
+    _, (size,) = stream.record_spec["action"]
+    if isinstance(stream.action_space, gymnasium.spaces.Discrete):
+        return np.eye(size, dtype=np.float32)[rng.integers(size, size=count)]
+    return rng.uniform(-1, 1, (count, size)).astype(np.float32)
+
+
+def roll(stream, actions):
+    """Records of one episode under the actions, or as many of them as it takes."""
+    records = [stream.reset()]
+    for action in actions:
+        if stream.needs_reset:
+            break
+        records.append(stream.step(action))
+    return records
+
+
+def same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], strict=True)
+
+
+@every_env
+def test_spaces_and_what_comes_out_agree(make, stream_of):
+    stream = stream_of(make)
+    env = stream.env
+    image = env.observation_space["image"]
+    assert image.dtype == np.uint8
+    assert image.shape[0] == image.shape[1]
+    assert image.shape[2] == 3
+    assert (image.low.min(), image.high.max()) == (0, 255)
+    observation, info = env.reset(seed=3)
+    assert isinstance(info, dict)
+    assert env.observation_space.contains(observation)
+    for _ in range(3):
+        env.action_space.seed(0)
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        assert env.observation_space.contains(observation)
+        assert type(reward) is float
+        assert type(terminated) is type(truncated) is bool
+        assert type(info.get("success", True)) is bool
+
+
+@every_env
+def test_actions_are_bounded_by_one(make, stream_of):
+    space = stream_of(make).action_space
+    if isinstance(space, gymnasium.spaces.Box):
+        assert space.dtype == np.float32
+        assert (space.low == -1).all()
+        assert (space.high == 1).all()
+
+
+@every_env
+def test_records_fit_the_spec_and_their_flags_the_episode(make, stream_of):
+    stream = stream_of(make)
+    records = roll(stream, actions_for(stream, 9))
+    for record in records:
+        assert {key: (value.dtype, value.shape) for key, value in record.items()} == (
+            stream.record_spec
+        )
+    assert [bool(record["is_first"]) for record in records] == [True] + [False] * (len(records) - 1)
+    assert [bool(record["is_last"]) for record in records[:-1]] == [False] * (len(records) - 1)
+    assert bool(records[-1]["is_last"]) == stream.needs_reset
+    assert not any(record["is_terminal"] for record in records[:-1])
+    assert not records[0]["action"].any()
+    assert float(records[0]["reward"]) == 0
+
+
+@every_env
+def test_truncation_is_not_termination(make, stream_of):
+    stream = stream_of(make)
+    last = roll(stream, actions_for(stream, 9))[-1]
+    if last["is_last"]:
+        assert bool(last["is_terminal"]) == (make.func is ConstantReward)
+
+
+@every_env
+def test_the_same_seed_gives_the_same_episode_bit_for_bit(make, stream_of):
+    first, second = stream_of(make), stream_of(make)
+    actions = actions_for(first, 6)
+    same(roll(first, actions), roll(second, actions))
+    assert first.episode_return == second.episode_return
+
+
+@every_env
+def test_another_seed_gives_another_episode(make, stream_of):
+    if make.func in UNSEEDED:
+        pytest.skip("nothing in it is random")
+    first, second = stream_of(make, first_seed=40), stream_of(make, first_seed=90)
+    actions = actions_for(first, 6)
+    images = [np.stack([r["image"] for r in roll(each, actions)]) for each in (first, second)]
+    assert (images[0] != images[1]).any()
+
+
+@every_env
+def test_a_used_env_equals_a_fresh_one(make, stream_of):
+    used, fresh = stream_of(make, first_seed=40), stream_of(make, first_seed=41, fresh=True)
+    roll(used, actions_for(used, 6, seed=1))
+    actions = actions_for(used, 6, seed=2)
+    same(roll(used, actions), roll(fresh, actions))
+
+
+@every_env
+def test_instances_share_no_state(make, stream_of):
+    """Stepping one in between changes nothing in the other."""
+    alone, watched, other = (stream_of(make) for _ in range(3))
+    actions = actions_for(alone, 5)
+    expected = roll(alone, actions)
+    other.seed_of = lambda k: 7 + k
+    other.reset()
+    records = [watched.reset()]
+    for action in actions:
+        other.step(-action if other.record_spec["action"][1] != (3,) else action)
+        records.append(watched.step(action))
+    same(records, expected)
+
+
+@every_env
+def test_records_stay_as_they_were(make, stream_of):
+    stream = stream_of(make)
+    actions = actions_for(stream, 3)
+    record = stream.reset()
+    before = {key: value.copy() for key, value in record.items()}
+    for action in actions:
+        stream.step(action)
+    same([record], [before])
+
+
+@every_env
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_stream_loaded_in_mid_episode_continues_identically(make, stream_of, taken):
+    saved, loaded = stream_of(make), stream_of(make)
+    roll(saved, actions_for(saved, 4, seed=5))
+    roll(saved, actions_for(saved, taken, seed=6))
+    state = pickle.loads(pickle.dumps(saved.state_dict()))
+    loaded.load_state_dict(state)
+    same([loaded.record], [saved.record])
+    assert (loaded.episode, loaded.episode_length, loaded.success) == (1, taken, saved.success)
+    for action in actions_for(saved, 3, seed=7):
+        same([saved.step(action)], [loaded.step(action)])
+    same([saved.reset()], [loaded.reset()])
+
+
+@every_env
+def test_the_factory_can_be_sent_to_another_process(make, stream_of):
+    copy = pickle.loads(pickle.dumps(make))
+    first, second = stream_of(make), stream_of(copy)
+    same([first.reset()], [second.reset()])
+
+
+@every_env
+def test_closing_twice_does_no_harm(make):
+    env = make()
+    env.reset(seed=0)
+    env.close()
+    env.close()
+
+
+@every_env
+def test_action_repeat_is_told(make, stream_of):
+    expected = make.keywords.get("action_repeat", 2 if make.func is DMC else 1)
+    assert stream_of(make).action_repeat == expected
