@@ -31,7 +31,7 @@ from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
 from harmony.replay.store import Replay
-from harmony.training.checkpoint import CheckpointStore, load_file
+from harmony.training.checkpoint import CheckpointStore, read_checkpoint
 from harmony.training.evaluation import Evaluator
 from harmony.training.journal import Journal
 from harmony.training.loop import Schedules, Stop, Trainer
@@ -122,7 +122,7 @@ def build_env(config: Mapping[str, Any]) -> Env:
 
 def observation_shapes(env: Env) -> dict[str, tuple[int, ...]]:
     """Shapes of the observations by name."""
-    space = env.observation_space
+    space: gymnasium.Space[Any] = env.observation_space
     assert isinstance(space, gymnasium.spaces.Dict)
     return {name: tuple(part.shape or ()) for name, part in space.items()}
 
@@ -241,7 +241,7 @@ def load_weights(agent: DreamerAgent, path: Path) -> None:
                 f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt"
             )
         path = found
-    modules = load_file(path).get("modules")
+    modules = read_checkpoint(path).get("modules")
     if not isinstance(modules, dict):
         raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")
     try:

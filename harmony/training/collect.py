@@ -31,7 +31,9 @@ class Episode(NamedTuple):
 def random_action(space: gymnasium.Space[Any], rng: np.random.Generator) -> np.ndarray:
     """A uniform action: (A,) within the bounds, or one-hot (A,) for a discrete space."""
     if isinstance(space, gymnasium.spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[rng.integers(space.n)]
+        onehot = np.zeros(int(space.n), np.float32)
+        onehot[rng.integers(space.n)] = 1.0
+        return onehot
     assert isinstance(space, gymnasium.spaces.Box)
     return rng.uniform(space.low, space.high).astype(np.float32)
 

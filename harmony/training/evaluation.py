@@ -68,20 +68,20 @@ class Evaluator:
         self.seeds = seeds
         self.between_steps = between_steps
 
-    def evaluate(self, agent: DreamerAgent, env_step: int, episodes: int) -> Evaluation:
+    def evaluate(self, agent: DreamerAgent, name: str | int, episodes: int) -> Evaluation:
         """Episodes of the agent's most likely actions.
 
         Args:
             agent: its own random streams are not touched.
-            env_step: names the evaluation.
+            name: of the evaluation, such as the env step; with the seed it decides the episodes.
             episodes: how many.
         """
-        generator = self.seeds.torch(agent.device, "evaluation", env_step)
+        generator = self.seeds.torch(agent.device, "evaluation", name)
 
         def policy() -> Policy:
             return Player(agent, "eval", generator).act
 
-        return self._run(policy, ("evaluation", env_step), episodes)
+        return self._run(policy, ("evaluation", name), episodes)
 
     def evaluate_random(self, episodes: int) -> Evaluation:
         """Episodes of uniformly random actions."""

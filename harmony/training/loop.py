@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -99,7 +99,7 @@ class Trainer:
         self.player = Player(agent, "train", agent.generators.policy)
         self.random_rng = seeds.numpy("prefill")
         self.replay_rng = seeds.numpy("replay")
-        self._kept_replays: list[dict[str, object]] = []
+        self._kept_replays: dict[int, Mapping[str, object]] = {}
         self._saved_at = time.monotonic()
 
     def run(self) -> Progress:
@@ -256,11 +256,17 @@ class Trainer:
         path = self.checkpoints.save(self.progress.agent_step, state)
         self._saved_at = time.monotonic()
         self.journal.commit(offset)
-        keep = self.schedules.checkpoint.keep
-        self._kept_replays = [*self._kept_replays, replay][-keep:]
-        if len(self._kept_replays) == keep:
-            self.replay.release(self._kept_replays)
+        self._release(replay)
         return path
+
+    def _release(self, replay: Mapping[str, object]) -> None:
+        """Lets the replay delete what no kept checkpoint refers to."""
+        self._kept_replays[self.progress.agent_step] = replay
+        for step in sorted(self._kept_replays)[: -self.schedules.checkpoint.keep]:
+            del self._kept_replays[step]
+        # After a restart the older of the kept checkpoints is unknown until it has been replaced.
+        if set(self.checkpoints.steps()) <= set(self._kept_replays):
+            self.replay.release(list(self._kept_replays.values()))
 
     def state_dict(self) -> dict[str, object]:
         """Everything but the replay and the metrics, which live in files of their own."""
@@ -295,8 +301,7 @@ class Trainer:
         self.stream.load_state_dict(state["stream"])
         self.replay.load_state_dict(state["replay"])
         self.journal.cut_back(state["metrics_offset"], state["means"], self.agent.device)
-        self._kept_replays = [state["replay"]]
-        self.checkpoints.forget_after(self.progress.agent_step)
+        self._kept_replays = {self.progress.agent_step: state["replay"]}
 
     def restore_latest(self) -> None:
         """Goes back to the newest checkpoint that is whole, if there is one."""

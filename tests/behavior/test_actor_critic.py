@@ -55,7 +55,9 @@ def make_world_model(golden: Golden) -> WorldModel:
         dynamics_loss=BalancedKL(),
         objective=Reconstruction(Decoder(rssm.feat_size, SHAPES, vector_layers=1, vector_units=4)),
         reward=RewardHead(rssm.feat_size, **head),
-        cont=kind(rssm.feat_size, discount=meta["discount"], **(head if meta["discount_head"] else {})),
+        cont=kind(
+            rssm.feat_size, discount=meta["discount"], **(head if meta["discount_head"] else {})
+        ),
     )
     with torch.no_grad():
         for name, param in world_model.named_parameters():
@@ -122,8 +124,8 @@ def test_losses_and_gradients_equal_the_originals(name):
     is_terminal = golden["in/is_terminal"].flatten().bool()
     rollout, target = behavior.imagine(world_model, start, is_terminal, noise)
     actor_loss, metrics = behavior.actor_loss(rollout, target)
-    # The original adds the entropy bonus to the targets in place when gradients are those of the
-    # dynamics, so its critic learns from targets with the bonus; ours doesn't. Here it must see them.
+    # With gradients of the dynamics the original adds the entropy bonus to the targets in place, so
+    # its critic learns from targets with the bonus; ours doesn't. Here it must see them.
     critic_loss, _ = behavior.critic_loss(rollout, golden["out/target_after_actor_loss"].T)
 
     def close(ours, key, skip_last=0):
@@ -138,7 +140,9 @@ def test_losses_and_gradients_equal_the_originals(name):
     close(target, "out/target")
     torch.testing.assert_close(actor_loss, golden["out/actor_loss"], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(critic_loss, golden["out/critic_loss"], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(metrics["actor/entropy"], golden["out/metric/actor_ent"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        metrics["actor/entropy"], golden["out/metric/actor_ent"], rtol=1e-4, atol=1e-5
+    )
 
     torch.autograd.backward(actor_loss)
     torch.autograd.backward(critic_loss)

@@ -108,11 +108,20 @@ def test_losses_and_gradients_equal_the_originals(name):
 
     stoch = golden["in/post_stoch"].flatten(2)
     torch.testing.assert_close(modelled.latent.stoch, stoch, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(modelled.latent.deter, golden["out/post/deter"], rtol=1e-4, atol=1e-6)
-    for ours, theirs in {"kl": "kl", "image": "image", "reward": "reward", "cont": "discount"}.items():
+    torch.testing.assert_close(
+        modelled.latent.deter, golden["out/post/deter"], rtol=1e-4, atol=1e-6
+    )
+    for ours, theirs in {
+        "kl": "kl",
+        "image": "image",
+        "reward": "reward",
+        "cont": "discount",
+    }.items():
         expected = golden[f"out/loss/{theirs}"]
         torch.testing.assert_close(modelled.losses[ours].mean(), expected, rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(modelled.metrics["model/kl"], golden["out/model_kl"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        modelled.metrics["model/kl"], golden["out/model_kl"], rtol=1e-4, atol=1e-6
+    )
     torch.testing.assert_close(total, golden["out/total"], rtol=1e-4, atol=1e-6)
     grads = golden.named("grad")
     assert_grads(world_model, grads, 1e-4)

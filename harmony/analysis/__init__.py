@@ -1,0 +1,1 @@
+"""Reading runs back. Training never imports it."""
