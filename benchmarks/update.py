@@ -30,18 +30,19 @@ from harmony.config.compose import compose
 from harmony.tracking.provenance import provenance
 from harmony.training.seeding import Seeds
 
+NARROW = [f"size.{key}={n}" for key, n in (("depth", 16), ("stoch", 32), ("classes", 32))]
 PRESETS = {
-    "small": ("tiny", 8, 16),
-    "medium": ("paper", 16, 50),
-    "paper": ("paper", 50, 50),
+    "small": (["size=tiny", *NARROW], 8, 16),
+    "medium": (["size=paper"], 16, 50),
+    "paper": (["size=paper"], 50, 50),
 }
-"""size, batch size, batch length."""
+"""Overrides, batch size, batch length."""
 WARM_UP = 2
 
 
-def make_agent(size: str, device: torch.device, precision: str) -> DreamerAgent:
+def make_agent(overrides: list[str], device: torch.device, precision: str) -> DreamerAgent:
     """An agent for 64x64x3 images and 4 continuous actions."""
-    config = compose([f"size={size}", "tracking=none", f"precision={precision}"]).config
+    config = compose([*overrides, "tracking=none", f"precision={precision}"]).config
     space = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
     return build_agent(config, {"image": (64, 64, 3)}, space, device, Seeds(0))
 
@@ -94,9 +95,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    size, batch_size, length = PRESETS[args.preset]
+    overrides, batch_size, length = PRESETS[args.preset]
     device = build_device(args.device)
-    agent = make_agent(size, device, args.precision)
+    agent = make_agent(overrides, device, args.precision)
     seconds = time_updates(agent, make_batch(batch_size, length, device), args.updates)
     facts = provenance()
     record = {

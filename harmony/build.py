@@ -7,8 +7,8 @@ which their sizes become known: encoder, RSSM, heads, behaviour.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from harmony.models.heads import ConstantDiscount, DiscountHead, RewardHead
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
+from harmony.replay.budget import check_machine, check_open_files
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore, read_checkpoint
 from harmony.training.evaluation import Evaluator
@@ -39,7 +40,6 @@ from harmony.training.optimizer import Adam
 from harmony.training.precision import Precision
 from harmony.training.seeding import Seeds
 
-log = logging.getLogger(__name__)
 Env = gymnasium.Env[dict[str, np.ndarray], Any]
 
 RUNTIME_ARGUMENTS: dict[type | str, set[str]] = {
@@ -254,13 +254,31 @@ def load_weights(agent: DreamerAgent, path: Path) -> None:
         ) from error
 
 
+def build_replay(config: Mapping[str, Any], stream: EpisodeStream, directory: Path) -> Replay:
+    """The replay, once the machine was found large enough for it.
+
+    Raises:
+        UserError: it does not fit into memory, onto the disk, or into the limit of open files.
+    """
+    node = config["replay"]
+    check_machine(
+        record_spec=stream.record_spec,
+        capacity=node["capacity"],
+        run_steps=config["training"]["env_steps"] // stream.action_repeat + 1,
+        storage=node["storage"],
+        directory=directory,
+    )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    check_open_files(capacity=node["capacity"], segment_steps=node["segment_steps"], limit=files)
+    replay: Replay = instantiate(node)(record_spec=stream.record_spec, directory=directory)
+    return replay
+
+
 def build_trainer(
     config: Mapping[str, Any],
     run_dir: Path,
     journal: Journal,
     stop: Stop,
-    envs: tuple[Env, Env],
-    between_steps: Callable[[], None],
 ) -> Trainer:
     """Everything that a run needs, with fresh weights or those of `init_from`.
 
@@ -269,12 +287,14 @@ def build_trainer(
         run_dir: of the run.
         journal: where its metrics go.
         stop: whether the run was asked to stop.
-        envs: for training and for evaluation.
-        between_steps: called at each step of an evaluation.
+
+    Raises:
+        UserError: something of it can't be made here; nothing slow has started.
     """
     device, seeds = build_device(config["device"]), Seeds(config["seed"])
-    train_env, eval_env = envs
+    train_env, eval_env = build_env(config), build_env(config)
     stream = EpisodeStream(train_env, lambda k: seeds.integer("env", 0, k))
+    replay = build_replay(config, stream, run_dir / "replay")
     agent = build_agent(
         config, observation_shapes(train_env), train_env.action_space, device, seeds
     )
@@ -286,13 +306,10 @@ def build_trainer(
     checkpoints = CheckpointStore(run_dir / "checkpoints", keep=schedules.checkpoint.keep)
     if config["init_from"] and not checkpoints.steps():
         load_weights(agent, Path(config["init_from"]))
-    replay: Replay = instantiate(config["replay"])(
-        record_spec=stream.record_spec, directory=run_dir / "replay"
-    )
     return Trainer(
         agent=agent,
         stream=stream,
-        evaluator=Evaluator(eval_env, seeds, between_steps),
+        evaluator=Evaluator(eval_env, seeds, stop.check),
         replay=replay,
         schedules=schedules,
         seeds=seeds,

@@ -13,7 +13,7 @@ import torch
 
 from harmony.agent import DreamerAgent
 from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import CheckpointError
+from harmony.errors import CheckpointError, EnvError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.collect import Player, finished, random_action
@@ -102,15 +102,28 @@ class Trainer:
         self._kept_replays: dict[int, Mapping[str, object]] = {}
         self._saved_at = time.monotonic()
 
+    def prepare(self) -> int:
+        """Goes back to the newest checkpoint that is whole, if there is one.
+
+        Returns:
+            Bytes of metrics.jsonl that it covers.
+
+        Raises:
+            CheckpointError: all are damaged, or none fits this agent.
+        """
+        latest = self.checkpoints.load_latest()
+        if latest is not None:
+            self.load_state_dict(latest[1])
+        self.journal.begin(self.progress, self.agent.updates)
+        return self.journal.flush()
+
     def run(self) -> Progress:
-        """Goes on from the newest checkpoint to the end.
+        """Trains from where `prepare` has put it to the end.
 
         Raises:
             Stopped: a signal came; the state is saved.
             Diverged: numbers stayed bad after the last checkpoint was restored.
         """
-        self.restore_latest()
-        self.journal.begin(self.progress, self.agent.updates)
         try:
             while (action := self.next_action()) is not None:
                 self.stop.check()
@@ -298,14 +311,13 @@ class Trainer:
         self.player.load_state_dict(state["player"])
         self.random_rng.bit_generator.state = state["random_rng"]
         self.replay_rng.bit_generator.state = state["replay_rng"]
-        self.stream.load_state_dict(state["stream"])
         self.replay.load_state_dict(state["replay"])
+        try:
+            self.stream.load_state_dict(state["stream"])
+        except EnvError as error:
+            # A simulator that is not deterministic: the episode ends here, as if by a time limit.
+            log.warning("%s", error)
+            self.replay.truncate_open_episode()
+            self.progress.truncated_episodes += 1
         self.journal.cut_back(state["metrics_offset"], state["means"], self.agent.device)
         self._kept_replays = {self.progress.agent_step: state["replay"]}
-
-    def restore_latest(self) -> None:
-        """Goes back to the newest checkpoint that is whole, if there is one."""
-        latest = self.checkpoints.load_latest()
-        if latest is not None:
-            self.load_state_dict(latest[1])
-            log.info("continuing from env step %d", self.progress.env_step)

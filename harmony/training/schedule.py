@@ -106,6 +106,7 @@ class Progress:
         best_return: the best so far, None before.
         next_checkpoint: env_step from which a checkpoint is due.
         restores: times that the run was set back because numbers went bad.
+        truncated_episodes: open episodes that could not be brought back after a restart.
     """
 
     agent_step: int = 0
@@ -121,6 +122,7 @@ class Progress:
     best_return: float | None = None
     next_checkpoint: int = 0
     restores: int = 0
+    truncated_episodes: int = 0
 
     def state_dict(self) -> dict[str, object]:
         """All fields."""

@@ -1,0 +1,118 @@
+"""Errors of Hydra and OmegaConf in one line, with the names that would have been right."""
+
+import re
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from harmony.config.conf_dir import find_conf_dir, list_groups
+from harmony.config.names import nearest
+from harmony.errors import ConfigError
+
+_FAILED_KEY = re.compile(
+    r"Could not (?:override|append to config\. An item is already at|delete from config\."
+    r"(?: The value of)?) '([^'\s]+)'"
+)
+_NO_OPTION = re.compile(r"Could not find '(?P<group>[^']+)/(?P<option>[^'/]+)'")
+_SWEEP = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<override>[^']+)'")
+
+
+def failed_key(error: Exception) -> str | None:
+    """Return the dotted key that an error of Hydra complains about, if it names one."""
+    found = _FAILED_KEY.search(str(error))
+    return found.group(1) if found else None
+
+
+def unknown_option(group: str, option: str) -> ConfigError:
+    """Return the error for ``group=option`` without such a file."""
+    options = list_groups(find_conf_dir()).get(group, [])
+    return ConfigError(f"{group}={option}: no such option{nearest(option, options)}")
+
+
+def translate(error: Exception, overrides: Sequence[str], tree: DictConfig) -> ConfigError:
+    """Return a one-line error for one of Hydra's.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: the overrides it was given.
+        tree: a configuration that composes: the names that exist.
+    """
+    text = str(error)
+    if found := _NO_OPTION.search(text):
+        return unknown_option(found["group"], found["option"])
+    if found := _SWEEP.search(text):
+        key, _, value = found["override"].partition("=")
+        hint = "" if "(" in value else f", {key}=[{value}] for a list"
+        return ConfigError(f"{found['override']}: several values; add -m to run each{hint}")
+    if (key := failed_key(error)) is not None:
+        return _wrong_key(key, text, tree)
+    if isinstance(error, OmegaConfBaseException):
+        return _unresolved(error)
+    return _bad_grammar(error, overrides)
+
+
+def _wrong_key(key: str, text: str, tree: DictConfig) -> ConfigError:
+    if "already at" in text:
+        return ConfigError(f"+{key}: it exists already; leave out the +")
+    if "@" in key:
+        return ConfigError(f"{key}: options can't be put elsewhere; use {key.split('@')[0]}=OPTION")
+    if text.startswith("Could not delete") and "does not exist" not in text:
+        return ConfigError(f"~{key}: its value is another one; give ~{key} alone")
+    parent = tree
+    *sections, last = key.split(".")
+    for depth, section in enumerate(sections):
+        child = OmegaConf.select(parent, section, throw_on_missing=False)
+        if not isinstance(child, DictConfig):
+            return _no_such_key(key, ".".join(sections[:depth]), section, parent)
+        parent = child
+    return _no_such_key(key, ".".join(sections), last, parent)
+
+
+def _no_such_key(key: str, section: str, name: str, parent: DictConfig) -> ConfigError:
+    names = [str(k) for k in parent if k != "hydra"]
+    if name in names:
+        return ConfigError(f"{key}: {section}.{name} is a value, it has no keys".replace(" .", " "))
+    if not section:
+        names += [group for group in list_groups(find_conf_dir()) if group not in names]
+    where = f"{section} has" if section else "there is"
+    return ConfigError(f"{key}: {where} no key '{name}'{nearest(name, names)}")
+
+
+def _unresolved(error: OmegaConfBaseException) -> ConfigError:
+    key = error.full_key or "configuration"
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(f"{key} is not set; give {key}=VALUE")
+    first = str(error.msg or error).splitlines()[0]
+    return ConfigError(f"{key}: {first}")
+
+
+def _bad_grammar(error: Exception, overrides: Sequence[str]) -> ConfigError:
+    lines = [x.strip() for x in str(error).splitlines() if "See http" not in x]
+    text = " ".join(x for x in lines if not x.startswith("Error parsing override"))
+    if found := re.fullmatch(r"(\S+) appears more than once in the final defaults list", text):
+        return ConfigError(f"+{found[1]}=: it is chosen already; write {found[1]}=OPTION")
+    if "force-add of config groups" in text:
+        return ConfigError(f"{text.split(chr(39))[1]}: write it without ++")
+    if "group override must be" in text:
+        named = [o for o in overrides if re.match(r"[\w/]*=", o)]
+        return ConfigError(f"{' '.join(named)}: an option must be a name ({text})")
+    wrong = _unreadable(overrides)
+    return ConfigError(
+        f"{wrong or ' '.join(overrides)}: not a readable override ({text}); write KEY=VALUE, and "
+        "quote values with special characters twice: 'KEY=\"a=b\"'"
+    )
+
+
+def _unreadable(overrides: Sequence[str]) -> str | None:
+    """Return the first override that Hydra's grammar can't read by itself."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for override in overrides:
+        try:
+            parser.parse_override(override)
+        except HydraException:
+            return override
+    return None

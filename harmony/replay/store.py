@@ -1,0 +1,276 @@
+"""Experience, kept in files that are only ever appended to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+
+from harmony.errors import CheckpointError, ConfigError
+from harmony.replay.episodes import EpisodeIndex, EpisodeState, referenced_segments
+from harmony.replay.layout import Record, RecordSpec, check_record, record_dtype
+from harmony.replay.sampler import Pieces, draw_pieces
+from harmony.replay.segments import Segments
+
+
+class Replay:
+    """Complete episodes to learn from, and the open one.
+
+    Each record gets the next position, counted from 0 over the whole run. Positions are never
+    reused and files never overwritten as long as a checkpoint may refer to them, so a checkpoint is
+    only the list of episodes; `release` deletes what no kept checkpoint needs. A state that is
+    loaded cuts the experience back to it: later records are forgotten and written anew.
+
+    No random numbers live here: the caller hands in the stream. Equal states and equal streams give
+    equal batches, on disk and in memory. Not safe for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        record_spec: RecordSpec,
+        directory: Path,
+        capacity: int,
+        batch_size: int,
+        batch_length: int,
+        min_length: int | None = None,
+        prioritize_ends: bool = False,
+        storage: Literal["disk", "memory"] = "disk",
+        segment_steps: int = 4096,
+        keep: Literal["all", "none"] = "all",
+    ) -> None:
+        """Make the directory; experience of an earlier process comes with `load_state_dict`.
+
+        Args:
+            record_spec: for each key of a record its dtype and its shape within one step.
+            directory: for the segment files, of this replay alone.
+            capacity: most agent steps in complete episodes; the oldest episodes go first.
+            batch_size: sequences a batch, B.
+            batch_length: steps a sequence, T.
+            min_length: shorter episodes are skipped; below `batch_length`, sequences of several
+                episodes are joined to fill T. None: `batch_length`.
+            prioritize_ends: draw the last window of an episode more often.
+            storage: "disk" maps the files; "memory" keeps arrays, and writes the files only when a
+                state is taken.
+            segment_steps: records a file. On disk each file that is in use is kept open.
+            keep: "none" deletes the data when the run has finished.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        min_length = batch_length if min_length is None else min_length
+        if min(capacity, batch_size, batch_length, segment_steps) < 1:
+            raise ConfigError(
+                "expected replay capacity, batch_size, batch_length and segment_steps of at least "
+                f"1, got {capacity}, {batch_size}, {batch_length} and {segment_steps}"
+            )
+        if not 1 <= min_length <= batch_length:
+            raise ConfigError(
+                f"expected a replay min_length of 1 to batch_length ({batch_length}), "
+                f"got {min_length}"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        self.record_spec = dict(record_spec)
+        self.batch_size = batch_size
+        self.batch_length = batch_length
+        self.prioritize_ends = prioritize_ends
+        self.keep = keep
+        self._episodes = EpisodeIndex(capacity, min_length)
+        self._segments = Segments(directory, record_dtype(record_spec), segment_steps, storage)
+        self._flushed = 0  # records before this position are durable
+
+    def __len__(self) -> int:
+        """Steps in complete episodes."""
+        return self._episodes.steps
+
+    @property
+    def num_episodes(self) -> int:
+        """Complete episodes that a batch may draw from."""
+        return len(self._episodes)
+
+    @property
+    def directory(self) -> Path:
+        """Where the segment files are."""
+        return self._segments.directory
+
+    def add(self, record: Record) -> None:
+        """Append one step; `is_last` completes the episode and makes it available to `sample`.
+
+        Raises:
+            ValueError: keys, dtypes or shapes differ from `record_spec`, or `is_first` is not
+                exactly at the first record of an episode.
+            RunDirectoryError: the disk is full.
+        """
+        check_record(record, self._segments.dtype)
+        if bool(record["is_first"]) != (self._episodes.open_length == 0):
+            raise ValueError(
+                f"is_first is {bool(record['is_first'])} after {self._episodes.open_length} "
+                "records of the open episode"
+            )
+        number, offset = divmod(self._episodes.next_position, self._segments.segment_steps)
+        if offset == 0:
+            self._segments.create(number)
+        slot = self._segments[number][offset]
+        for key, value in record.items():
+            slot[key] = value
+        self._episodes.advance()
+        if record["is_last"]:
+            self._close_episode()
+
+    def truncate_open_episode(self) -> bool:
+        """End the open episode at its last record, as if by a time limit.
+
+        For a simulator whose open episode can't be brought back on resume.
+
+        Returns:
+            Whether there was one.
+        """
+        if not self._episodes.open_length:
+            return False
+        position = self._episodes.next_position - 1
+        number, offset = divmod(position, self._segments.segment_steps)
+        self._segments[number][offset]["is_last"] = True
+        self._flushed = min(self._flushed, position)
+        self._close_episode()
+        return True
+
+    def sample(
+        self, rng: np.random.Generator, out: dict[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Draw B sequences of T steps.
+
+        Args:
+            rng: the replay's stream; the draw depends on it and on the episodes alone.
+            out: arrays to fill, as an earlier call returned them (pinned memory, say). None: new.
+
+        Returns:
+            Arrays (B, T, ...) by key. `is_first` is True exactly where a drawn sequence begins, so
+            also in the middle of an episode, and where a joined sequence follows.
+
+        Raises:
+            ConfigError: no episode of at least `min_length` steps is complete.
+        """
+        starts, lengths = self._episodes.arrays()
+        if not len(starts):
+            raise ConfigError(
+                "expected a complete episode to sample from, got none (records of the open episode:"
+                f" {self._episodes.open_length}, episodes skipped as shorter than replay "
+                f"min_length={self._episodes.min_length}: {self._episodes.skipped}): prefill more "
+                "or lower min_length"
+            )
+        pieces = draw_pieces(
+            rng,
+            lengths,
+            batch_size=self.batch_size,
+            batch_length=self.batch_length,
+            prioritize_ends=self.prioritize_ends,
+        )
+        batch = self.empty_batch() if out is None else out
+        self._copy(pieces, starts[pieces.episode] + pieces.start, batch)
+        batch["is_first"][...] = False
+        batch["is_first"][pieces.row, pieces.column] = True
+        return batch
+
+    def empty_batch(self) -> dict[str, np.ndarray]:
+        """Uninitialised arrays (B, T, ...) for `sample`."""
+        sides = (self.batch_size, self.batch_length)
+        return {key: np.empty(sides + shape, dtype) for key, (dtype, shape) in self._fields()}
+
+    def state_dict(self) -> dict[str, object]:
+        """Make every record durable and describe what is there; the cost is what was added since.
+
+        Raises:
+            RunDirectoryError: the disk is full or fails.
+        """
+        self._flush()
+        return {"segment_steps": self._segments.segment_steps, **self._episodes.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go back to a state; records that came after it are forgotten.
+
+        Raises:
+            CheckpointError: a segment is missing, or the files were made by another configuration.
+        """
+        if state["segment_steps"] != self._segments.segment_steps:
+            raise CheckpointError(
+                f"expected replay segment_steps={state['segment_steps']} as in the checkpoint, "
+                f"got {self._segments.segment_steps}: resume with the run's own configuration"
+            )
+        episodes = cast(EpisodeState, state)
+        self._segments.close_all()
+        for number in sorted(self._referenced(episodes)):
+            self._segments.open(number)
+        self._episodes.load_state_dict(episodes)
+        self._segments.close_others(self._referenced(self._episodes.state_dict()))
+        self._flushed = self._episodes.next_position
+
+    def release(self, states: Sequence[Mapping[str, object]]) -> None:
+        """Delete the segments that neither the live replay nor any of these states refers to.
+
+        Call it when a checkpoint is durable, with the replay states of all checkpoints that are
+        kept. Until then files outlive their episodes, whatever the capacity.
+        """
+        live = self._referenced(self._episodes.state_dict())
+        kept = (self._referenced(cast(EpisodeState, state)) for state in states)
+        wanted = live.union(*kept)
+        for number in self._segments.on_disk():
+            if number not in wanted:
+                self._segments.delete(number)
+        self._segments.close_others(live)
+
+    def close(self, finished: bool) -> None:
+        """Let go of the files; a finished run with keep="none" deletes them.
+
+        Args:
+            finished: the run reached its last step, so nobody will resume it.
+        """
+        self._segments.close_all()
+        if finished and self.keep == "none":
+            for number in self._segments.on_disk():
+                self._segments.delete(number)
+
+    def _fields(self) -> list[tuple[str, tuple[np.dtype[np.generic], tuple[int, ...]]]]:
+        return sorted(self.record_spec.items())
+
+    def _referenced(self, state: EpisodeState) -> set[int]:
+        return referenced_segments(state, self._segments.segment_steps)
+
+    def _close_episode(self) -> None:
+        dropped = self._episodes.close_episode()
+        if dropped and self._segments.storage == "memory":
+            # Kept checkpoints read files; the arrays are needed by the live episodes only.
+            self._segments.close_others(self._referenced(self._episodes.state_dict()))
+
+    def _flush(self) -> None:
+        position = self._episodes.next_position
+        self._segments.flush(self._flushed, position)
+        self._flushed = position
+
+    def _copy(self, pieces: Pieces, positions: np.ndarray, batch: dict[str, np.ndarray]) -> None:
+        """Copy each run of steps into its place, cut where a segment ends.
+
+        Args:
+            pieces: P runs.
+            positions: of the first record of each run, (P,).
+            batch: arrays (B, T, ...) that are filled.
+        """
+        segment_steps = self._segments.segment_steps
+        keys = [key for key in batch if key != "is_first"]
+        runs = zip(
+            pieces.row.tolist(),
+            pieces.column.tolist(),
+            positions.tolist(),
+            pieces.length.tolist(),
+            strict=True,
+        )
+        for row, column, position, length in runs:
+            end = column + length
+            while column < end:
+                number, offset = divmod(position, segment_steps)
+                steps = min(end - column, segment_steps - offset)
+                records = self._segments[number][offset : offset + steps]
+                for key in keys:
+                    batch[key][row, column : column + steps] = records[key]
+                column, position = column + steps, position + steps

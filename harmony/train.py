@@ -1,0 +1,107 @@
+"""Training: what ``python -m harmony`` and every job of a sweep run."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from harmony.build import RUNTIME_ARGUMENTS, build_trainer, check_values
+from harmony.config.check import check_keys, check_nodes
+from harmony.config.compose import Composed, from_job
+from harmony.config.nodes import instantiate
+from harmony.config.run_dir import RunDirectory
+from harmony.config.run_files import CONFIG_FILE
+from harmony.errors import ConfigError, UserError
+from harmony.session import (
+    DIFF_FILE,
+    PROVENANCE_FILE,
+    closing,
+    ended,
+    opening,
+    run_info,
+    write_checkpoint_index,
+    write_provenance,
+)
+from harmony.tracking.base import Tracker
+from harmony.tracking.terminal import Terminal
+from harmony.training.journal import Journal
+from harmony.training.signals import StopSignals
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+def check(composed: Composed) -> None:
+    """Check everything that can be checked before a directory is made.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    check_keys(composed)
+    check_nodes(composed, RUNTIME_ARGUMENTS)
+    check_values(composed.config)
+
+
+def run(composed: Composed) -> int:
+    """Train one run in its directory, from the start or from where it was left.
+
+    Args:
+        composed: checked.
+
+    Returns:
+        Exit code: 0 finished, 130 or 143 stopped by a signal.
+
+    Raises:
+        UserError: the start is refused; a directory that it made is gone again.
+    """
+    if composed.launcher != "basic":
+        raise ConfigError(f"hydra/launcher={composed.launcher} starts sweeps only; add -m")
+    with RunDirectory.open(composed.config, composed.choices, composed.overrides) as run_dir:
+        return _train(run_dir)
+
+
+def task(cfg: DictConfig) -> int:
+    """Run one job of a sweep: what Hydra's launchers call, on this machine or another.
+
+    Returns:
+        0; every other end is raised, so that a launcher sees it.
+
+    Raises:
+        UserError: as `run`; logged with the job's overrides, since a sweep goes on after it.
+        SystemExit: the run was stopped by a signal.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    composed = from_job(cfg)
+    try:
+        check(composed)
+        code = run(composed)
+    except UserError as error:
+        log.error("%s: %s", " ".join(composed.overrides), error)
+        raise
+    if code:
+        raise SystemExit(code)
+    return 0
+
+
+def _train(run: RunDirectory) -> int:
+    with StopSignals() as stop:
+        with run.undone_on_refusal():
+            tracker: Tracker = instantiate(run.config["tracking"])
+            display = Terminal(run.config["training"]["env_steps"])
+            journal = Journal(run.path, tracker, display)
+            trainer = build_trainer(run.config, run.path, journal, stop)
+            covered = trainer.prepare()
+        write_provenance(run.path)
+        tracker.start(run_info(run))
+        tracker.commit(covered)
+        for name in (CONFIG_FILE, PROVENANCE_FILE, DIFF_FILE):
+            tracker.artifact(run.path / name, "")
+        display.message(opening(run, trainer.agent, trainer.progress.env_step))
+        with ended(run, tracker, display) as endings:
+            progress = trainer.run()
+            trainer.replay.close(finished=True)
+            tracker.artifact(write_checkpoint_index(run.path), "")
+            log.info("%s", closing(run, progress))
+    return endings[0].code
