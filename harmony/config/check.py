@@ -130,7 +130,7 @@ def _check_node(
         if name in runtime:
             reason = f"{constructor.name} gets '{name}' at run time; remove it from yaml"
             raise _error(composed, f"{path}.{name}", reason)
-    _check_arguments(composed, path, arguments, constructor, runtime)
+    _check_arguments(composed, path, arguments, constructor, runtime if partial else set())
 
 
 def _runtime(

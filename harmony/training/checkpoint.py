@@ -276,7 +276,8 @@ def _encode_array(value: np.ndarray | np.generic, where: str) -> dict[str, objec
         ARRAY: array.dtype.str,
         "shape": list(array.shape),
         "scalar": isinstance(value, np.generic),
-        "data": array.tobytes(),
+        # Not bytes: an empty one is pickled in a way that weights_only refuses.
+        "data": torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy()),
     }
 
 
@@ -284,7 +285,8 @@ def _decode(value: object) -> object:
     """Undo `_encode`."""
     if isinstance(value, dict):
         if ARRAY in value:
-            array = np.frombuffer(value["data"], value[ARRAY]).reshape(value["shape"]).copy()
+            data = value["data"].numpy().tobytes()
+            array = np.frombuffer(data, value[ARRAY]).reshape(value["shape"]).copy()
             return array[()] if value["scalar"] else array
         return {key: _decode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
