@@ -8,7 +8,7 @@ def test_options_and_overrides_mix():
     found = parse(["seed=0,1", "-m", "harmony=on", "+x=1", "~y"])
     assert found.overrides == ["seed=0,1", "harmony=on", "+x=1", "~y"]
     assert found.multirun
-    assert not (found.show_config or found.help or found.version)
+    assert (found.show_config, found.help, found.version) == (False, False, False)
     assert parse(["--cfg", "job"]).show_config
     assert parse(["-h"]).help
     assert parse(["--version"]).version

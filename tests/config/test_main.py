@@ -146,7 +146,8 @@ def test_a_failed_run_does_not_stop_the_others_but_the_sweep_fails(train, capsys
     assert capsys.readouterr().err.splitlines()[-1] == "error: seed 13 brings bad luck"
 
 
-def test_odd_paths_survive_quoting(train, tmp_path):
+@pytest.mark.usefixtures("train")
+def test_odd_paths_survive_quoting(tmp_path):
     root = tmp_path / "it's a=b, c"
     assert main(["-m", "seed=0", "sweep=s", 'runs_root="' + str(root) + '"']) == 0
     assert len(list((root / "s").glob("*/run.json"))) == 1

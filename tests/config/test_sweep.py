@@ -16,10 +16,11 @@ def test_expand_is_the_product_in_order():
     assert expand([]) == [[]]
 
 
-def test_expand_keeps_the_overrides_of_hydra_and_its_sweep_parameters():
+def test_expand_keeps_the_overrides_of_hydra_and_its_sweep_parameters(conf):
     assert expand(["hydra/launcher=basic", "seed=0"]) == [["hydra/launcher=basic", "seed=0"]]
-    jobs = expand(["+hydra.sweeper.params.seed='0,1'"])
-    assert [job[-1] for job in jobs] == ["seed=0", "seed=1"]
+    with (conf / "config.yaml").open("a") as file:
+        file.write("hydra: {sweeper: {params: {seed: '0,1'}}}\n")
+    assert expand(["harmony=off"]) == [["seed=0", "harmony=off"], ["seed=1", "harmony=off"]]
 
 
 @pytest.mark.parametrize(
