@@ -19,17 +19,17 @@ from harmony.training.checkpoint import CheckpointStore
 ROOT = Path(__file__).parents[2]
 OVERRIDES = [
     "debug=smoke", "render=fast", "env.task=cartpole_swingup", "env.action_repeat=2", "device=cpu",
-    "training.env_steps=9600", "training.train_every_agent_steps=10",
+    "training.env_steps=14400", "training.train_every_agent_steps=10",
     "training.log_every_env_steps=500", "replay.capacity=1100", "replay.segment_steps=200",
-    "evaluation.every_env_steps=4000", "checkpoint.every_env_steps=1200",
+    "evaluation.every_env_steps=1200", "checkpoint.every_env_steps=240",
     "tracking.flush_seconds=0.5", "tracking.finish_seconds=120",
 ]  # fmt: skip
 PLACED = [
-    ("half_written", 1), ("rename", 1), ("evaluation", 1), ("metrics_flush", 2), ("shipping", 2),
-    ("release", 1), ("replay_flush", 1), ("metrics_write", 3), ("update", 40), ("env_step", 333),
-    ("half_written", 2), ("rename", 2), ("evaluation", 1),
+    ("half_written", 1), ("rename", 2), ("evaluation", 1), ("metrics_flush", 2), ("shipping", 2),
+    ("release", 2), ("replay_flush", 2), ("metrics_write", 3), ("update", 20), ("env_step", 150),
+    ("half_written", 2), ("evaluation", 1),
 ]  # fmt: skip
-RANDOM_KILLS = 8
+RANDOM_KILLS = 10
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -37,15 +37,25 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, **threads, "HARMONY_RUNS": str(root)}
 
 
-def run_once(root: Path, module: list[str], kill_after: float | None = None) -> int:
+def start(root: Path, module: list[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", *module, *OVERRIDES, f"run_dir={root / 'run'}"]
-    log = (root / "output.txt").open("ab")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(root), stdout=log, stderr=log)
-    try:
-        return process.wait(kill_after)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        return process.wait()
+    with (root / "output.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment(root), stdout=log, stderr=log)
+
+
+def checkpoints(root: Path) -> set[str]:
+    return {path.name for path in (root / "run" / "checkpoints").glob("checkpoint-*.ckpt")}
+
+
+def kill_after_progress(root: Path, seconds: float) -> int:
+    """SIGKILL from outside, some time after a new checkpoint has appeared."""
+    before = checkpoints(root)
+    process = start(root, ["harmony"])
+    while process.poll() is None and checkpoints(root) <= before:
+        time.sleep(0.02)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    return process.wait()
 
 
 def rows(root: Path) -> list[dict[str, object]]:
@@ -120,25 +130,17 @@ def test_twenty_kills_change_nothing(tmp_path):
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     calm.mkdir()
     stormy.mkdir()
-    begin = time.monotonic()
-    assert run_once(calm, ["harmony"]) == 0
-    seconds = time.monotonic() - begin
+    assert start(calm, ["harmony"]).wait() == 0
 
     rng = random.Random(7)
-    deaths = []
-    for place, count in PLACED:
-        code = run_once(stormy, ["tests.integration.crashing", place, str(count)])
-        deaths.append((place, code))
-        if len(deaths) % 2 == 0:
-            after = rng.uniform(0.3, 0.8) * seconds
-            deaths.append((f"{after:.1f} s", run_once(stormy, ["harmony"], after)))
-    killed = [place for place, code in deaths if code == -signal.SIGKILL]
-    while len(killed) < 20:
-        after = rng.uniform(0.1, 0.5) * seconds
-        code = run_once(stormy, ["harmony"], after)
-        assert code in (0, -signal.SIGKILL)
-        killed += [f"{after:.1f} s"]
-    assert run_once(stormy, ["harmony"]) == 0
+    random_kills = [rng.uniform(0.0, 1.0) for _ in range(RANDOM_KILLS)]
+    for index, (place, count) in enumerate(PLACED):
+        crashing = ["tests.integration.crashing", place, str(count)]
+        assert start(stormy, crashing).wait() == -signal.SIGKILL, place
+        if index < len(random_kills):
+            assert kill_after_progress(stormy, random_kills[index]) == -signal.SIGKILL
+    assert len(PLACED) + len(random_kills) >= 20
+    assert start(stormy, ["harmony"]).wait() == 0
 
     one, two = final_state(calm), final_state(stormy)
     assert_same(one, two)
