@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 a mistake that the user can mend, 130 interrupted, else the run's.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for chatty in ("absl", "OpenGL"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     with cli.report_errors() as outcome:
         outcome.code = _run(cli.parse(sys.argv[1:] if argv is None else argv))
     return outcome.code

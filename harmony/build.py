@@ -7,8 +7,8 @@ which their sizes become known: encoder, RSSM, heads, behaviour.
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,19 @@ from torch import nn
 from harmony.agent import DreamerAgent, Generators, Optimizers
 from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
 from harmony.behavior.actor_critic import ActorCritic
+from harmony.behavior.actor_gradient import ActorGradient
 from harmony.behavior.critic import Critic, SlowCritic
 from harmony.config.nodes import instantiate
 from harmony.envs.stream import EpisodeStream
 from harmony.errors import CheckpointError, ConfigError
 from harmony.models.decoders import Decoder
+from harmony.models.dynamics_loss import BalancedKL
 from harmony.models.encoders import Encoder
 from harmony.models.heads import ConstantDiscount, DiscountHead, RewardHead
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
-from harmony.replay.budget import check_machine, check_open_files
+from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore, read_checkpoint
 from harmony.training.evaluation import Evaluator
@@ -60,11 +62,27 @@ RUNTIME_ARGUMENTS: dict[type | str, set[str]] = {
 }
 """What constructors get here and a configuration may not give."""
 
-ALGORITHM_PARTS = {
-    "encoder", "rssm", "dynamics_loss", "decoder", "objective", "reward", "cont", "actor",
-    "actor_gradient", "critic", "slow_critic", "behavior", "optimizer", "loss_groups",
-    "loss_scales", "regularizer_weight",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Parts:
+    """What the section `algorithm` must name; actors by the kind of action they take."""
+
+    encoder: Callable[..., Encoder]
+    rssm: Callable[..., RSSM]
+    dynamics_loss: BalancedKL
+    decoder: Callable[..., Decoder]
+    objective: Callable[..., Reconstruction]
+    reward: Callable[..., RewardHead]
+    cont: Callable[..., ConstantDiscount | DiscountHead]
+    actor: dict[str, Callable[..., TruncatedNormalActor | OneHotActor]]
+    actor_gradient: dict[str, ActorGradient]
+    critic: Callable[..., Critic]
+    slow_critic: Callable[..., SlowCritic]
+    behavior: Callable[..., ActorCritic]
+    optimizer: dict[str, Callable[..., Adam]]
+    loss_groups: dict[str, dict[str, float]]
+    loss_scales: dict[str, float]
+    regularizer_weight: dict[str, float]
 
 
 def build_device(name: str) -> torch.device:
@@ -95,14 +113,10 @@ def check_values(config: Mapping[str, Any]) -> None:
     """Checks what constructors would find too late or not at all.
 
     Raises:
-        ConfigError: a value out of range, parts that are missing or unknown.
+        ConfigError: a value out of range, or a device that is not here.
     """
     if config["seed"] < 0:
         raise ConfigError(f"seed must be at least 0, got {config['seed']}")
-    parts = set(config["algorithm"])
-    if parts != ALGORITHM_PARTS:
-        missing, unknown = sorted(ALGORITHM_PARTS - parts), sorted(parts - ALGORITHM_PARTS)
-        raise ConfigError(f"algorithm has unknown parts {unknown} and lacks {missing}")
     device = build_device(config["device"])
     precision: Precision = instantiate(config["precision"])
     precision.check(device)
@@ -154,7 +168,7 @@ def build_agent(
     Raises:
         ConfigError: parts that don't fit each other or the environment.
     """
-    parts = {name: _constructors(node) for name, node in config["algorithm"].items()}
+    parts = Parts(**{name: _constructors(node) for name, node in config["algorithm"].items()})
     kind, action_size = action_kind(action_space)
     with torch.random.fork_rng(devices=[]):
         # Weights are drawn on the CPU, so that every device begins with the same ones.
@@ -171,8 +185,7 @@ def build_agent(
 
     def optimizer(name: str, *modules: nn.Module) -> Adam:
         params = [param for module in modules for param in module.parameters()]
-        adam: Adam = parts["optimizer"][name](params, name, precision.loss_scaler(device))
-        return adam
+        return parts.optimizer[name](params, name, precision.loss_scaler(device))
 
     return DreamerAgent(
         world_model=world_model,
@@ -198,29 +211,28 @@ def _constructors(node: Any) -> Any:  # noqa: ANN401 - nested nodes of any kind
 
 
 def _world_model(
-    parts: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], action_size: int
+    parts: Parts, shapes: Mapping[str, tuple[int, ...]], action_size: int
 ) -> WorldModel:
-    encoder: Encoder = parts["encoder"](shapes)
-    rssm: RSSM = parts["rssm"](encoder.embed_size, action_size)
+    encoder = parts.encoder(shapes)
+    rssm = parts.rssm(encoder.embed_size, action_size)
     return WorldModel(
         encoder=encoder,
         rssm=rssm,
-        dynamics_loss=parts["dynamics_loss"],
-        objective=parts["objective"](parts["decoder"](rssm.feat_size, shapes)),
-        reward=parts["reward"](rssm.feat_size),
-        cont=parts["cont"](rssm.feat_size),
+        dynamics_loss=parts.dynamics_loss,
+        objective=parts.objective(parts.decoder(rssm.feat_size, shapes)),
+        reward=parts.reward(rssm.feat_size),
+        cont=parts.cont(rssm.feat_size),
     )
 
 
-def _behavior(parts: Mapping[str, Any], feat_size: int, kind: str, action_size: int) -> ActorCritic:
-    critic: Critic = parts["critic"](feat_size)
-    behavior: ActorCritic = parts["behavior"](
-        actor=parts["actor"][kind](feat_size, action_size),
+def _behavior(parts: Parts, feat_size: int, kind: str, action_size: int) -> ActorCritic:
+    critic = parts.critic(feat_size)
+    return parts.behavior(
+        actor=parts.actor[kind](feat_size, action_size),
         critic=critic,
-        slow_critic=parts["slow_critic"](critic),
-        actor_gradient=parts["actor_gradient"][kind],
+        slow_critic=parts.slow_critic(critic),
+        actor_gradient=parts.actor_gradient[kind],
     )
-    return behavior
 
 
 def load_weights(agent: DreamerAgent, path: Path) -> None:
@@ -233,6 +245,8 @@ def load_weights(agent: DreamerAgent, path: Path) -> None:
     Raises:
         CheckpointError: nothing there, damaged, or made by another agent.
     """
+    if not path.exists():
+        raise CheckpointError(f"init_from={path} does not exist; give a run directory or *.ckpt")
     if path.is_dir():
         names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
         found = next((name for name in names if name.exists()), None)
@@ -266,10 +280,9 @@ def build_replay(config: Mapping[str, Any], stream: EpisodeStream, directory: Pa
         capacity=node["capacity"],
         run_steps=config["training"]["env_steps"] // stream.action_repeat + 1,
         storage=node["storage"],
+        segment_steps=node["segment_steps"],
         directory=directory,
     )
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    check_open_files(capacity=node["capacity"], segment_steps=node["segment_steps"], limit=files)
     replay: Replay = instantiate(node)(record_spec=stream.record_spec, directory=directory)
     return replay
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from harmony.build import RUNTIME_ARGUMENTS, build_trainer, check_values
+from harmony.build import RUNTIME_ARGUMENTS, Parts, build_trainer, check_values
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed, from_job
 from harmony.config.nodes import instantiate
@@ -40,7 +40,7 @@ def check(composed: Composed) -> None:
         ConfigError: a key, a type or a value is wrong.
     """
     check_keys(composed)
-    check_nodes(composed, RUNTIME_ARGUMENTS)
+    check_nodes(composed, RUNTIME_ARGUMENTS, {"algorithm": Parts})
     check_values(composed.config)
 
 

@@ -71,6 +71,8 @@ def class_fits(produced: Any, wanted: Any) -> bool:  # noqa: ANN401 - any annota
     Anything that can't be decided from classes alone (a Protocol that is not checkable at run
     time, a type variable, an unannotated factory) is accepted.
     """
+    if get_origin(wanted) in (typing.Union, types.UnionType):
+        return any(class_fits(produced, choice) for choice in get_args(wanted))
     produced, wanted = get_origin(produced) or produced, get_origin(wanted) or wanted
     if not isinstance(produced, type) or not isinstance(wanted, type):
         return True

@@ -19,6 +19,10 @@ from harmony.config import hydra_errors
 from harmony.config.conf_dir import find_conf_dir
 from harmony.errors import ConfigError
 
+OmegaConf.register_new_resolver(
+    "absolute", lambda path: str(Path(path).expanduser().absolute()), replace=True
+)
+
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 _OURS = re.compile(r"[+~]*hydra[./](run|sweep|mode|output_subdir|runtime|callbacks|job\.chdir)\b")
 

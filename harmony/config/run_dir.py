@@ -29,7 +29,7 @@ from harmony.config.run_files import (
 )
 from harmony.config.run_names import new_name, run_name, runs_root, settled_path
 from harmony.errors import RunDirectoryError, UserError
-from harmony.tracking.filelock import FileLock
+from harmony.filelock import FileLock
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -83,7 +84,7 @@ def check_open_files(*, capacity: int, segment_steps: int, limit: int) -> None:
     """Refuse more mapped segments than the process may open files.
 
     Args:
-        capacity: agent steps that the replay holds at most.
+        capacity: agent steps that the replay ever holds at once.
         segment_steps: records of a segment.
         limit: files that the process may open (`ulimit -n`); half of it is left to others.
 
@@ -105,21 +106,28 @@ def check_machine(
     capacity: int,
     run_steps: int,
     storage: Literal["disk", "memory"],
+    segment_steps: int,
     directory: Path,
 ) -> None:
-    """Measure this machine and call `check_budget`.
+    """Measure this machine and call `check_budget` and `check_open_files`.
 
     Args:
         record_spec: for each key its dtype and its shape within one step.
         capacity: agent steps that the replay holds at most.
         run_steps: agent steps of the whole run.
         storage: as the replay's.
+        segment_steps: records of a segment.
         directory: the replay's; need not exist yet.
 
     Raises:
-        ConfigError: as `check_budget`.
+        ConfigError: as those.
         RunDirectoryError: as `check_budget`.
     """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if storage == "disk" and limit != resource.RLIM_INFINITY:
+        check_open_files(
+            capacity=min(capacity, run_steps), segment_steps=segment_steps, limit=limit
+        )
     check_budget(
         step_bytes=bytes_per_step(record_spec),
         capacity=capacity,

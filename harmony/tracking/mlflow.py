@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harmony.filelock import locked
 from harmony.tracking.base import RunInfo, Status
-from harmony.tracking.filelock import locked
 from harmony.tracking.ledger import Destination, Ledger, Progress
 from harmony.tracking.outbox import Outbox
 from harmony.tracking.provenance import git_commit

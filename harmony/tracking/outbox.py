@@ -4,8 +4,8 @@ import logging
 import threading
 from pathlib import Path
 
+from harmony.filelock import FileLock
 from harmony.tracking.base import METRICS_FILE, Status
-from harmony.tracking.filelock import FileLock
 from harmony.tracking.ledger import LEDGER_FILE, Artifact, Ledger, Progress, read_ledger
 
 log = logging.getLogger(__name__)

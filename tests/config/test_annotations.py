@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Optional, TypeVar, Union
 
 import pytest
 
-from harmony.config.annotations import describe, mismatch
+from harmony.config.annotations import class_fits, describe, mismatch
 from tests.config import fakes
 
 T = TypeVar("T")
@@ -96,3 +96,8 @@ def test_does_not_fit(value, annotation, reason):
 def test_describes_as_a_reader_writes():
     assert describe(Callable[[float], fakes.GRU] | None) == "Callable[[float], GRU] | null"
     assert describe(tuple[int, ...]) == "tuple[int, ...]"
+
+
+def test_class_fits_one_of_several():
+    assert class_fits(bool, int | str)
+    assert not class_fits(float, int | str)

@@ -4,7 +4,7 @@ import logging
 import subprocess
 import sys
 
-from harmony.tracking.filelock import FileLock, locked
+from harmony.filelock import FileLock, locked
 
 
 def test_only_one_holds_it(tmp_path):
@@ -31,7 +31,7 @@ def test_the_block_frees_it(tmp_path):
 def test_a_dead_process_frees_it(tmp_path):
     path = tmp_path / "x.lock"
     code = (
-        "import os, sys, pathlib; from harmony.tracking.filelock import FileLock; "
+        "import os, sys, pathlib; from harmony.filelock import FileLock; "
         "assert FileLock(pathlib.Path(sys.argv[1])).acquire(wait=False); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
