@@ -122,6 +122,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     precision.check(device)
     for section in ("training", "evaluation", "checkpoint"):
         instantiate(config[section])
+    if config["init_from"]:
+        weights_file(Path(config["init_from"]))
 
 
 def build_env(config: Mapping[str, Any]) -> Env:
@@ -235,26 +237,34 @@ def _behavior(parts: Parts, feat_size: int, kind: str, action_size: int) -> Acto
     )
 
 
+def weights_file(path: Path) -> Path:
+    """The file that `init_from` means: itself, or a run's last, else best weights.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not path.exists():
+        raise CheckpointError(f"init_from={path} does not exist; give a run directory or *.ckpt")
+    if not path.is_dir():
+        return path
+    names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
+    found = next((name for name in names if name.exists()), None)
+    if found is None:
+        raise CheckpointError(f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt")
+    return found
+
+
 def load_weights(agent: DreamerAgent, path: Path) -> None:
     """Begins with the weights of another run.
 
     Args:
         agent: of the same parts and sizes.
-        path: a weights file, or a run directory, whose last and else best weights are taken.
+        path: a weights file, or a run directory.
 
     Raises:
         CheckpointError: nothing there, damaged, or made by another agent.
     """
-    if not path.exists():
-        raise CheckpointError(f"init_from={path} does not exist; give a run directory or *.ckpt")
-    if path.is_dir():
-        names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
-        found = next((name for name in names if name.exists()), None)
-        if found is None:
-            raise CheckpointError(
-                f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt"
-            )
-        path = found
+    path = weights_file(path)
     modules = read_checkpoint(path).get("modules")
     if not isinstance(modules, dict):
         raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")

@@ -45,7 +45,7 @@ def choose_backend(environ: MutableMapping[str, str] = os.environ) -> str:
         return "native"
     if not wanted:
         wanted = "egl" if any(egl_devices()) else "osmesa"
-        logger.info("MUJOCO_GL is not set: using %s", wanted)
+        logger.debug("MUJOCO_GL is not set: using %s", wanted)
     if wanted not in BACKENDS:
         raise EnvError(
             f"rendering: expected MUJOCO_GL to be egl, osmesa or glfw, got {wanted!r}; "
