@@ -88,6 +88,17 @@ class Display:
         self.messages.append(text)
 
 
+_OPEN: list[Journal] = []
+
+
+def close() -> None:
+    """Closes the files of the trainers so far; an open one is a warning, hence an error."""
+    while _OPEN:
+        log = _OPEN.pop()._log
+        if log is not None:
+            log.close()
+
+
 class StopAt:
     """Asks to stop when it is asked for the n-th time, boundaries and evaluation steps alike."""
 
@@ -107,6 +118,7 @@ def trainer(
 ) -> Trainer:
     """A trainer that is prepared, in a run directory that may hold a run."""
     journal = Journal(run_dir, tracker or NullTracker(), Display())
+    _OPEN.append(journal)
     made = build_trainer(config(*overrides), run_dir, journal, stop or StopAt())
     made.prepare()
     return made

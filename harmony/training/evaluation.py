@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+import torch
 
 from harmony.agent import DreamerAgent
 from harmony.envs.stream import EpisodeStream, Record
+from harmony.replay.store import Replay
 from harmony.training.collect import Episode, Player, finished, random_action
 from harmony.training.seeding import Seeds
+from harmony.types import to_device
 
 Policy = Callable[[Record], np.ndarray]
 
@@ -109,3 +112,22 @@ class Evaluator:
                 record = stream.step(policy(record))
             results.append(finished(stream))
         return Evaluation(results, np.stack(frames) if frames else None)
+
+
+def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> np.ndarray:
+    """Truth, model and error of a few sequences of the replay.
+
+    Args:
+        agent: its own random streams are not touched.
+        replay: has at least one episode.
+        seeds: of the run.
+        step: names the sequences.
+
+    Returns:
+        (T, 3 * Hi, B * Wi, C) uint8.
+    """
+    batch = replay.sample(seeds.numpy("open loop", step))
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    generator = seeds.torch(agent.device, "open loop", step)
+    frames: np.ndarray = agent.open_loop(to_device(tensors, agent.device), generator).cpu().numpy()
+    return frames

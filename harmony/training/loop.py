@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,8 +17,9 @@ from harmony.errors import CheckpointError, EnvError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.collect import Player, finished, random_action
-from harmony.training.evaluation import Evaluator
+from harmony.training.evaluation import Evaluator, open_loop
 from harmony.training.journal import Journal
+from harmony.training.retention import Retention
 from harmony.training.schedule import (
     CheckpointSchedule,
     EvaluationSchedule,
@@ -99,7 +100,7 @@ class Trainer:
         self.player = Player(agent, "train", agent.generators.policy)
         self.random_rng = seeds.numpy("prefill")
         self.replay_rng = seeds.numpy("replay")
-        self._kept_replays: dict[int, Mapping[str, object]] = {}
+        self.retention = Retention(replay, checkpoints)
         self._saved_at = time.monotonic()
 
     def prepare(self) -> int:
@@ -233,20 +234,11 @@ class Trainer:
         self.journal.row(progress, result.row())
         if schedule.video and result.frames is not None:
             self.journal.video(progress, "evaluation", result.frames)
-            self.journal.video(progress, "open_loop", self._open_loop())
+            video = open_loop(self.agent, self.replay, self.seeds, progress.env_step)
+            self.journal.video(progress, "open_loop", video)
         if progress.best_return is None or result.mean_return > progress.best_return:
             progress.best_return = result.mean_return
             self.checkpoints.save_named("best", self._weights())
-
-    def _open_loop(self) -> np.ndarray:
-        """Truth, model and error of a few sequences, (T, 3 * Hi, B * Wi, C) uint8."""
-        step, device = self.progress.env_step, self.agent.device
-        batch = self.replay.sample(self.seeds.numpy("open loop", step))
-        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        generator = self.seeds.torch(device, "open loop", step)
-        video = self.agent.open_loop(to_device(tensors, device), generator)
-        frames: np.ndarray = video.cpu().numpy()
-        return frames
 
     def _weights(self) -> dict[str, object]:
         return {"modules": self.agent.state_dict(), "progress": self.progress.state_dict()}
@@ -269,17 +261,8 @@ class Trainer:
         path = self.checkpoints.save(self.progress.agent_step, state)
         self._saved_at = time.monotonic()
         self.journal.commit(offset)
-        self._release(replay)
+        self.retention.saved(self.progress.agent_step, replay)
         return path
-
-    def _release(self, replay: Mapping[str, object]) -> None:
-        """Lets the replay delete what no kept checkpoint refers to."""
-        self._kept_replays[self.progress.agent_step] = replay
-        for step in sorted(self._kept_replays)[: -self.schedules.checkpoint.keep]:
-            del self._kept_replays[step]
-        # After a restart the older of the kept checkpoints is unknown until it has been replaced.
-        if set(self.checkpoints.steps()) <= set(self._kept_replays):
-            self.replay.release(list(self._kept_replays.values()))
 
     def state_dict(self) -> dict[str, object]:
         """Everything but the replay and the metrics, which live in files of their own."""
@@ -320,4 +303,4 @@ class Trainer:
             self.replay.truncate_open_episode()
             self.progress.truncated_episodes += 1
         self.journal.cut_back(state["metrics_offset"], state["means"], self.agent.device)
-        self._kept_replays = {self.progress.agent_step: state["replay"]}
+        self.retention.restored(self.progress.agent_step, state["replay"])
