@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from harmony.harmonizer import FixedScales, Harmonizer
 from harmony.models.world_model import WorldModel
 from harmony.types import Batch, Carry, Metrics
 
+log = logging.getLogger(__name__)
 Mode = Literal["train", "eval"]
 Snapshot = dict[str, object]
 
@@ -191,6 +193,7 @@ class DreamerAgent(nn.Module):
                 name: generator.get_state() for name, generator in self.generators._asdict().items()
             },
             "updates": self.updates,
+            "device": self.device.type,
         }
 
     def load_snapshot(self, snapshot: Mapping[str, object]) -> None:
@@ -208,6 +211,13 @@ class DreamerAgent(nn.Module):
         self.load_state_dict(modules)
         for name, optimizer in self.optimizers._asdict().items():
             optimizer.load_state_dict(optimizers[name])
+        self.updates = updates
+        if snapshot["device"] != self.device.type:
+            log.warning(
+                "random streams of %s can't go on here and begin anew: the run goes on, but not "
+                "bit for bit",
+                snapshot["device"],
+            )
+            return
         for name, generator in self.generators._asdict().items():
             generator.set_state(generators[name].cpu())
-        self.updates = updates

@@ -24,7 +24,7 @@ from harmony.behavior.actor_gradient import ActorGradient
 from harmony.behavior.critic import Critic, SlowCritic
 from harmony.config.nodes import instantiate
 from harmony.envs.stream import EpisodeStream
-from harmony.errors import CheckpointError, ConfigError
+from harmony.errors import ConfigError
 from harmony.models.decoders import Decoder
 from harmony.models.dynamics_loss import BalancedKL
 from harmony.models.encoders import Encoder
@@ -34,13 +34,15 @@ from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
 from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
-from harmony.training.checkpoint import CheckpointStore, read_checkpoint
+from harmony.training.checkpoint import CheckpointStore
 from harmony.training.evaluation import Evaluator
 from harmony.training.journal import Journal
 from harmony.training.loop import Schedules, Stop, Trainer
 from harmony.training.optimizer import Adam
 from harmony.training.precision import Precision
 from harmony.training.seeding import Seeds
+from harmony.training.weights import load_weights, weights_file
+from harmony.types import Losses
 
 Env = gymnasium.Env[dict[str, np.ndarray], Any]
 
@@ -179,6 +181,7 @@ def build_agent(
             world_model = _world_model(parts, shapes, action_size)
             behavior = _behavior(parts, world_model.rssm.feat_size, kind, action_size)
             harmonizer = instantiate(config["harmony"])
+            harmonizer(dry_losses(world_model, shapes, action_size))
         except ValueError as error:
             raise ConfigError(str(error)) from error
     for module in (world_model, behavior, harmonizer):
@@ -212,6 +215,25 @@ def _constructors(node: Any) -> Any:  # noqa: ANN401 - nested nodes of any kind
     return {key: _constructors(value) for key, value in node.items()}
 
 
+@torch.no_grad()
+def dry_losses(
+    world_model: WorldModel, shapes: Mapping[str, tuple[int, ...]], action_size: int
+) -> Losses:
+    """Losses of a blank batch: their names are known before anything slow starts.
+
+    Args:
+        world_model: on the CPU.
+        shapes: of the observations, images channel last.
+        action_size: A.
+    """
+    lead = (1, 2)
+    flags = {name: torch.zeros(lead, dtype=torch.bool) for name in ("is_first", "is_terminal")}
+    numbers = {"action": torch.zeros(*lead, action_size), "reward": torch.zeros(lead)}
+    obs = {name: torch.zeros(*lead, *shape) for name, shape in shapes.items()}
+    noise = torch.zeros(*lead, world_model.rssm.latent.noise_size)
+    return world_model.losses({**flags, **numbers, **obs}, noise).losses
+
+
 def _world_model(
     parts: Parts, shapes: Mapping[str, tuple[int, ...]], action_size: int
 ) -> WorldModel:
@@ -235,47 +257,6 @@ def _behavior(parts: Parts, feat_size: int, kind: str, action_size: int) -> Acto
         slow_critic=parts.slow_critic(critic),
         actor_gradient=parts.actor_gradient[kind],
     )
-
-
-def weights_file(path: Path) -> Path:
-    """The file that `init_from` means: itself, or a run's last, else best weights.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if not path.exists():
-        raise CheckpointError(f"init_from={path} does not exist; give a run directory or *.ckpt")
-    if not path.is_dir():
-        return path
-    names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
-    found = next((name for name in names if name.exists()), None)
-    if found is None:
-        raise CheckpointError(f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt")
-    return found
-
-
-def load_weights(agent: DreamerAgent, path: Path) -> None:
-    """Begins with the weights of another run.
-
-    Args:
-        agent: of the same parts and sizes.
-        path: a weights file, or a run directory.
-
-    Raises:
-        CheckpointError: nothing there, damaged, or made by another agent.
-    """
-    path = weights_file(path)
-    modules = read_checkpoint(path).get("modules")
-    if not isinstance(modules, dict):
-        raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")
-    try:
-        agent.load_state_dict(modules)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"the weights in {path} don't fit this agent ({reason}); use the algorithm, size and "
-            "env that made them"
-        ) from error
 
 
 def build_replay(config: Mapping[str, Any], stream: EpisodeStream, directory: Path) -> Replay:

@@ -99,9 +99,14 @@ def _train(run: RunDirectory) -> int:
         for name in (CONFIG_FILE, PROVENANCE_FILE, DIFF_FILE):
             tracker.artifact(run.path / name, "")
         display.message(opening(run, trainer.agent, trainer.progress.env_step))
-        with ended(run, tracker, display) as endings:
-            progress = trainer.run()
-            trainer.replay.close(finished=True)
-            tracker.artifact(write_checkpoint_index(run.path), "")
+        finished = False
+        try:
+            with ended(run, tracker, display) as endings:
+                progress = trainer.run()
+                finished = True
+                tracker.artifact(write_checkpoint_index(run.path), "")
+        finally:
+            trainer.close(finished=finished)
+        if finished:
             log.info("%s", closing(run, progress))
     return endings[0].code

@@ -31,8 +31,10 @@ HEADER_BYTES = PREAMBLE.size + hashlib.sha256().digest_size
 ARRAY = "__numpy__"
 """Key that marks a NumPy array or scalar in the payload."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PLAIN = (type(None), bool, int, float, complex, str, bytes)
+PLAIN = (type(None), bool, int, float, complex, str)
 """Types, besides tensors, arrays, dicts, lists and tuples, that a state may hold."""
+MAX_BITS = 2000
+"""Longer integers are written but not read back by `torch.load(weights_only=True)`."""
 
 
 class DamagedError(CheckpointError):
@@ -249,7 +251,7 @@ def _encode(value: object, where: str) -> object:
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         items = [_encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
-    if type(value) in PLAIN:
+    if type(value) in PLAIN and not (isinstance(value, int) and value.bit_length() > MAX_BITS):
         return value
     raise TypeError(f"{where}: a checkpoint can't hold {type(value).__name__}")
 

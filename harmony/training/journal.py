@@ -114,6 +114,11 @@ class Journal:
         assert self._log is not None, "begin() comes first"
         return self._log.flush()
 
+    def close(self) -> None:
+        """Closes the file."""
+        if self._log is not None:
+            self._log.close()
+
     def commit(self, offset: int) -> None:
         """A durable checkpoint covers the rows before this byte: they may be shipped."""
         self.tracker.commit(offset)

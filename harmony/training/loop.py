@@ -13,7 +13,7 @@ import torch
 
 from harmony.agent import DreamerAgent
 from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import CheckpointError, EnvError
+from harmony.errors import CheckpointError, ConfigError, EnvError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.collect import Player, finished, random_action
@@ -34,6 +34,8 @@ from harmony.types import to_device
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_UPDATES = 10
+PREFILL_EPISODES = 20
+"""Episodes after which a prefill that can't be sampled from is given up."""
 CHECKPOINT_VERSION = 1
 
 
@@ -158,7 +160,15 @@ class Trainer:
         self._env_step(lambda _: random_action(space, self.random_rng))
         enough = self.progress.agent_step >= self.schedules.training.prefill_agent_steps
         # Whole episodes only: the policy must not begin in the middle of one.
-        self.progress.prefilled = enough and self.stream.needs_reset and len(self.replay) > 0
+        if not enough or not self.stream.needs_reset:
+            return
+        self.progress.prefilled = self.replay.num_episodes > 0
+        if not self.progress.prefilled and self.progress.episodes >= PREFILL_EPISODES:
+            raise ConfigError(
+                f"expected episodes of at least replay.min_length records, got none in "
+                f"{self.progress.episodes} (the last has {self.stream.episode_length + 1}): lower "
+                "replay.batch_length or replay.min_length"
+            )
 
     def _pretrain_update(self) -> None:
         self._update()
@@ -210,8 +220,8 @@ class Trainer:
                 f"{what}, env step {self.progress.env_step}; the batch and the weights are in "
                 f"{path}; try precision=fp32 or a smaller learning rate"
             )
-        self.journal.message(f"{what}: going back to the checkpoint of env step {latest[0]}")
         self.load_state_dict(latest[1])
+        self.journal.message(f"{what}: went back to env step {self.progress.env_step:,}")
         self.progress.restores += 1
         # The same random numbers would lead to the same place.
         branch = Seeds(self.seeds.seed, self.progress.restores)
@@ -239,6 +249,17 @@ class Trainer:
         if progress.best_return is None or result.mean_return > progress.best_return:
             progress.best_return = result.mean_return
             self.checkpoints.save_named("best", self._weights())
+
+    def close(self, *, finished: bool) -> None:
+        """Lets go of environments and files.
+
+        Args:
+            finished: nobody will go on with the run, so `replay.keep` decides over its data.
+        """
+        self.stream.close()
+        self.evaluator.env.close()
+        self.replay.close(finished)
+        self.journal.close()
 
     def _weights(self) -> dict[str, object]:
         return {"modules": self.agent.state_dict(), "progress": self.progress.state_dict()}

@@ -276,6 +276,31 @@ def test_release_deletes_what_nothing_refers_to(make_replay):
     assert_same_batches(batches(replay, 0), sampled)
 
 
+def test_release_keeps_what_is_live_without_any_state(make_replay):
+    replay = make_replay(capacity=10)
+    add_episode(replay, 1, 8)
+    add_episode(replay, 2, 8)
+    add_episode(replay, 3, 9, stop=3)
+    replay.state_dict()
+    replay.release([])
+    assert segment_numbers(replay) == [2, 3, 4]
+
+
+def test_a_released_number_is_made_again(make_replay):
+    replay = make_replay()
+    add_episode(replay, 1, 6)
+    state = replay.state_dict()
+    add_episode(replay, 2, 11)
+    replay.state_dict()
+    replay.load_state_dict(state)
+    replay.release([state])
+    assert segment_numbers(replay) == [0, 1]
+    add_episode(replay, 3, 11)
+    resumed = make_replay()
+    resumed.load_state_dict(replay.state_dict())
+    assert_same_batches(batches(resumed, 0), batches(replay, 0))
+
+
 def test_release_keeps_the_segment_being_written(make_replay):
     replay = make_replay()
     add_episode(replay, 1, 2)  # skipped

@@ -356,3 +356,25 @@ def test_bad_numbers_without_a_checkpoint_end_the_run(tmp_path, monkeypatch):
     with pytest.raises(Diverged, match="10 updates in a row"):
         trainer.run()
     assert trainer.progress.restores == 0
+
+
+@pytest.mark.xfail(reason="the action that is cut short by a restore is still counted")
+def test_a_restore_in_the_pretraining_repeats_all_of_it(tmp_path, monkeypatch):
+    # The checkpoint of agent step 13 lies in the prefill; all fifty updates come after it again.
+    trainer = tiny.trainer(
+        tmp_path, "training.pretrain_updates=50", "training.nonfinite_limit=10",
+        "training.env_steps=42",
+    )  # fmt: skip
+    spoilt = SpoiltSamples(trainer, monkeypatch)
+    after = []
+    original = trainer.agent.update
+
+    def update(batch):
+        spoilt.on = trainer.progress.restores == 0
+        after.append(trainer.progress.restores)
+        return original(batch)
+
+    monkeypatch.setattr(trainer.agent, "update", update)
+    trainer.run()
+    assert trainer.progress.restores == 1
+    assert after.count(1) == 50

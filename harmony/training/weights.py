@@ -1,0 +1,50 @@
+"""Weights of one run as the beginning of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harmony.agent import DreamerAgent
+from harmony.errors import CheckpointError
+from harmony.training.checkpoint import read_checkpoint
+
+
+def weights_file(path: Path) -> Path:
+    """The file that `init_from` means: itself, or a run's last, else best weights.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not path.exists():
+        raise CheckpointError(f"init_from={path} does not exist; give a run directory or *.ckpt")
+    if not path.is_dir():
+        return path
+    names = [path / "checkpoints" / f"{name}.ckpt" for name in ("last", "best")]
+    found = next((name for name in names if name.exists()), None)
+    if found is None:
+        raise CheckpointError(f"no weights in {path}: expected checkpoints/last.ckpt or best.ckpt")
+    return found
+
+
+def load_weights(agent: DreamerAgent, path: Path) -> None:
+    """Begins with the weights of another run.
+
+    Args:
+        agent: of the same parts and sizes.
+        path: a weights file, or a run directory.
+
+    Raises:
+        CheckpointError: nothing there, damaged, or made by another agent.
+    """
+    path = weights_file(path)
+    modules = read_checkpoint(path).get("modules")
+    if not isinstance(modules, dict):
+        raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")
+    try:
+        agent.load_state_dict(modules)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"the weights in {path} don't fit this agent ({reason}); use the algorithm, size and "
+            "env that made them"
+        ) from error
