@@ -1,5 +1,7 @@
 """The composition root: what the configuration names is what is built."""
 
+import inspect
+
 import gymnasium
 import numpy as np
 import pytest
@@ -18,12 +20,11 @@ from harmony.build import (
     build_env,
     build_replay,
     check_values,
-    load_weights,
     observation_shapes,
 )
 from harmony.config.compose import compose
 from harmony.envs.stream import EpisodeStream
-from harmony.errors import CheckpointError, ConfigError
+from harmony.errors import ConfigError, UserError
 from harmony.harmonizer import FixedScales, FixedWeights, Harmonizer, UnrectifiedHarmonizer
 from harmony.models.decoders import Decoder
 from harmony.models.dynamics_loss import BalancedKL
@@ -33,7 +34,6 @@ from harmony.models.latents import Categorical
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
-from harmony.training.checkpoint import CheckpointStore
 from harmony.training.optimizer import Adam
 from harmony.training.precision import Precision
 from harmony.training.seeding import Seeds
@@ -110,13 +110,10 @@ def by_hand(discrete):
 
 @pytest.mark.parametrize("discrete", [False, True])
 def test_dreamerv2_from_yaml_equals_dreamerv2_by_hand(discrete):
-    # A weight of the critic is drawn before the actor's by hand, so copy; the rest must agree.
     overrides = [f"env.discrete={str(discrete).lower()}"]
     composed, made = tiny.agent(*overrides), by_hand(discrete)
     assert type(composed.behavior.actor) is type(made.behavior.actor)
     assert type(composed.behavior.actor_gradient) is type(made.behavior.actor_gradient)
-    for name, value in made.world_model.state_dict().items():
-        assert torch.equal(value, composed.world_model.state_dict()[name]), name
     assert_same(dict(composed.state_dict()), dict(made.state_dict()))
     for seed in range(3):
         given = tiny.batch(*overrides, seed=seed)
@@ -217,9 +214,6 @@ def test_observation_shapes():
 
 
 def test_run_time_arguments_exist_and_are_never_configured():
-    """What `RUNTIME_ARGUMENTS` lists is an argument of the class that it is listed for."""
-    import inspect
-
     for target, names in RUNTIME_ARGUMENTS.items():
         assert names <= set(inspect.signature(target).parameters), target
 
@@ -241,7 +235,7 @@ class TestDevice:
     def test_an_index_that_is_not_there_is_refused(self, monkeypatch):
         monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
         assert build_device("cuda:1") == torch.device("cuda:1")
-        with pytest.raises(ConfigError, match="device=cuda:2 needs a CUDA device .*2 found"):
+        with pytest.raises(ConfigError, match=r"device=cuda:2 needs a CUDA device .*2 found"):
             build_device("cuda:2")
 
     @pytest.mark.parametrize("name", ["gpu", "meta", "cpu:x", ""])
@@ -262,42 +256,12 @@ class TestCheckValues:
             ("training.env_steps=0", r"training\.env_steps must be at least 1, got 0"),
             ("evaluation.episodes=0", r"evaluation\.episodes must be at least 1, got 0"),
             ("checkpoint.keep=1", r"checkpoint\.keep must be at least 2, got 1"),
-            ("+algorithm.probe=1", r"unknown parts \['probe'\] and lacks \[\]"),
-            ("~algorithm.critic", r"unknown parts \[\] and lacks \['critic'\]"),
+            ("init_from=nowhere", "init_from=nowhere does not exist"),
         ],
     )
     def test_nonsense_is_refused_in_one_line(self, override, message):
-        with pytest.raises(ConfigError, match=message) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             check_values(tiny.config(override))
-        assert "\n" not in str(caught.value)
-
-
-class TestLoadWeights:
-    def store(self, run_dir, agent, name="last"):
-        CheckpointStore(run_dir / "checkpoints").save_named(name, {"modules": agent.state_dict()})
-
-    def test_the_last_weights_of_a_run_and_else_the_best(self, tmp_path):
-        self.store(tmp_path, tiny.agent(seed=1), "best")
-        agent = tiny.agent()
-        load_weights(agent, tmp_path)
-        assert_same(dict(agent.state_dict()), dict(tiny.agent(seed=1).state_dict()))
-        self.store(tmp_path, tiny.agent(seed=2), "last")
-        load_weights(agent, tmp_path)
-        assert_same(dict(agent.state_dict()), dict(tiny.agent(seed=2).state_dict()))
-        load_weights(agent, tmp_path / "checkpoints" / "best.ckpt")
-        assert_same(dict(agent.state_dict()), dict(tiny.agent(seed=1).state_dict()))
-
-    def test_what_can_not_be_loaded_is_one_line(self, tmp_path):
-        with pytest.raises(CheckpointError, match="no weights in"):
-            load_weights(tiny.agent(), tmp_path)
-        with pytest.raises(CheckpointError, match="there is none"):
-            load_weights(tiny.agent(), tmp_path / "none.ckpt")
-        path = CheckpointStore(tmp_path / "checkpoints").save(1, {"agent": 0})
-        with pytest.raises(CheckpointError, match=r"holds no weights; take last\.ckpt or best"):
-            load_weights(tiny.agent(), path)
-        self.store(tmp_path, tiny.agent("size.deter=9"))
-        with pytest.raises(CheckpointError, match="don't fit this agent") as caught:
-            load_weights(tiny.agent(), tmp_path)
         assert "\n" not in str(caught.value)
 
 
@@ -316,7 +280,6 @@ class TestReplay:
         }  # fmt: skip
 
     def test_one_that_is_larger_than_the_disk_is_refused(self, tmp_path):
-        config = tiny.config("replay.capacity=1_000_000_000_000_000", "replay.segment_steps=10**9")
-        config["replay"]["segment_steps"] = 10**14
+        config = tiny.config("replay.capacity=1_000_000_000_000_000")
         with pytest.raises(ConfigError, match="fits into"):
             build_replay(config, self.stream(config), tmp_path / "replay")

@@ -88,15 +88,13 @@ class Display:
         self.messages.append(text)
 
 
-_OPEN: list[Journal] = []
+_OPEN: list[Trainer] = []
 
 
 def close() -> None:
     """Closes the files of the trainers so far; an open one is a warning, hence an error."""
     while _OPEN:
-        log = _OPEN.pop()._log
-        if log is not None:
-            log.close()
+        _OPEN.pop().close(finished=False)
 
 
 class StopAt:
@@ -118,8 +116,8 @@ def trainer(
 ) -> Trainer:
     """A trainer that is prepared, in a run directory that may hold a run."""
     journal = Journal(run_dir, tracker or NullTracker(), Display())
-    _OPEN.append(journal)
     made = build_trainer(config(*overrides), run_dir, journal, stop or StopAt())
+    _OPEN.append(made)
     made.prepare()
     return made
 

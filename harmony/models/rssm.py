@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harmony.models.cells import GRUCell
 from harmony.models.latents import LatentPart
@@ -168,4 +169,5 @@ class RSSM(nn.Module):
 
 def _project(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
     """(B, T, n) to T tensors (B, out): one product for all steps, each step contiguous."""
-    return torch.nn.functional.linear(x.transpose(0, 1), weight, bias).unbind(0)
+    steps = x.transpose(0, 1).reshape(-1, x.shape[-1])
+    return F.linear(steps, weight, bias).reshape(x.shape[1], x.shape[0], -1).unbind(0)

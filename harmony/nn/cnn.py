@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from harmony.nn.layers import Act, Conv2d, ConvTranspose2d, Linear, activation
@@ -64,6 +65,16 @@ class ConvEncoder(nn.Module):
         return x.flatten(1)
 
 
+class FirstConvTranspose2d(ConvTranspose2d):
+    """A transposed convolution of one pixel, which is a matrix product: a third of the time."""
+
+    def forward(self, pixel: Tensor) -> Tensor:  # type: ignore[override]
+        """(N, in_channels) to (N, out_channels, k, k), channels-last in memory."""
+        kernel = self.weight.permute(0, 2, 3, 1)
+        image = torch.matmul(pixel, kernel.flatten(1)).reshape(-1, *kernel.shape[1:])
+        return (image + torch.as_tensor(self.bias)).permute(0, 3, 1, 2)
+
+
 class ConvDecoder(nn.Module):
     """A linear layer to one pixel, then transposed convolutions with a depth that halves.
 
@@ -84,16 +95,16 @@ class ConvDecoder(nn.Module):
         count = len(kernels)
         sizes = [32 * depth, *(depth * 2 ** (count - 2 - i) for i in range(count - 1)), channels]
         self.input = Linear(in_size, sizes[0])
+        kinds = [FirstConvTranspose2d] + [ConvTranspose2d] * (count - 1)
         self.layers = nn.ModuleList(
-            ConvTranspose2d(sizes[i], sizes[i + 1], kernel, STRIDE)
-            for i, kernel in enumerate(kernels)
+            kinds[i](sizes[i], sizes[i + 1], kernel, STRIDE) for i, kernel in enumerate(kernels)
         )
         self.out_side = decoded_side(kernels)
         self._act = activation(act)
 
     def forward(self, feat: Tensor) -> Tensor:
         """(N, F) to (N, C, Hi, Wi)."""
-        x = self.input(feat)[:, :, None, None]
+        x = self.input(feat)
         for layer in self.layers[:-1]:
             x = self._act(layer(x))
         image: Tensor = self.layers[-1](x)

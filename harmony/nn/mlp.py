@@ -30,6 +30,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_size) to (..., units)."""
+        lead = x.shape[:-1]
+        # One matrix product: a slice of a rollout would else be multiplied row by row.
+        x = x.reshape(-1, x.shape[-1])
         for layer in self.layers:
             x = self._act(layer(x))
-        return x
+        return x.reshape(*lead, self.out_size)

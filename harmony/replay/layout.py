@@ -48,7 +48,7 @@ def file_header(dtype: np.dtype[Any], segment_steps: int) -> bytes:
     """
     buffer = io.BytesIO()
     # An array of the right dtype gives the description; only its shape is ours.
-    description = np.lib.format.header_data_from_array_1_0(  # type: ignore[no-untyped-call]  # NumPy has no hints here
+    description = np.lib.format.header_data_from_array_1_0(  # type: ignore[no-untyped-call]  # no hints
         np.zeros(1, dtype)
     )
     description["shape"] = (segment_steps,)

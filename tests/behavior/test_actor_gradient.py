@@ -21,9 +21,7 @@ def parts():
 
 
 def objective(gradient, parts):
-    return gradient.objective(
-        parts["target"], lambda: parts["baseline"], lambda: parts["log_prob"]
-    )
+    return gradient.objective(parts["target"], lambda: parts["baseline"], lambda: parts["log_prob"])
 
 
 def test_dynamics_is_the_return_and_asks_for_nothing_else(parts):

@@ -93,7 +93,8 @@ def test_the_actor_learns_through_the_dynamics_where_it_may(agent):
     _, _, rollout = roll_out(agent, through_dynamics=False)
     assert all(grad is None for grad in actor_grads(agent, rollout.feat.sum()))
     assert any(
-        g is not None and g.abs().sum() > 0 for g in actor_grads(agent, rollout.stats.square().sum())
+        g is not None and g.abs().sum() > 0
+        for g in actor_grads(agent, rollout.stats.square().sum())
     )
 
 

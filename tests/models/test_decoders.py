@@ -46,5 +46,7 @@ def test_every_feat_is_decoded_by_itself():
 
 
 def test_kernels_of_another_side_are_refused_with_the_keys_to_change():
-    with pytest.raises(ValueError, match=r"give images of side 8, the env has 16; change algorithm"):
+    with pytest.raises(
+        ValueError, match=r"give images of side 8, the env has 16; change algorithm"
+    ):
         Decoder(7, {"image": (16, 16, 3)}, **SIZES)

@@ -60,7 +60,9 @@ def test_an_observed_step_by_its_layers():
         torch.randn(2, 2),
         torch.randn(2, 4),
     )
-    found = rssm.obs_step(latent, action, embed, torch.zeros(2, dtype=torch.bool), torch.zeros(2, 3))
+    found = rssm.obs_step(
+        latent, action, embed, torch.zeros(2, dtype=torch.bool), torch.zeros(2, 3)
+    )
     imagined = rssm.img_step(latent, action, torch.zeros(2, 3))
     torch.testing.assert_close(found.deter, imagined.deter)
     elu = torch.nn.functional.elu

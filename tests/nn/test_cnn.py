@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from harmony.nn.cnn import ConvDecoder, ConvEncoder, decoded_side, encoded_side
 
@@ -66,8 +67,10 @@ def test_the_decoders_last_layer_is_linear_and_the_others_are_not():
     torch.manual_seed(0)
     decoder = ConvDecoder(7, channels=1, depth=2, kernels=[3, 4], act="relu")
     feat = torch.randn(3, 7)
-    x = decoder.input(feat)[:, :, None, None]
-    hidden = torch.relu(decoder.layers[0](x))
+    first, last = decoder.layers
+    pixel = decoder.input(feat)[:, :, None, None]
+    hidden = torch.relu(F.conv_transpose2d(pixel, first.weight, first.bias, stride=2))
     assert hidden.min() == 0
-    torch.testing.assert_close(decoder(feat), decoder.layers[1](hidden))
+    expected = F.conv_transpose2d(hidden, last.weight, last.bias, stride=2)
+    torch.testing.assert_close(decoder(feat), expected)
     assert decoder(feat).min() < 0
