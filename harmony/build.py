@@ -124,7 +124,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     precision.check(device)
     for section in ("training", "evaluation", "checkpoint"):
         instantiate(config[section])
-    if config["init_from"]:
+    begun = config["run_dir"] and (Path(config["run_dir"]) / "checkpoints").is_dir()
+    if config["init_from"] and not begun:
         weights_file(Path(config["init_from"]))
 
 

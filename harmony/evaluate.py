@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmony.config.cli import report_errors
+from harmony.config.compose import Composed
 from harmony.config.run_dir import RunDirectory
 from harmony.errors import CheckpointError, ConfigError, RunDirectoryError
 
@@ -67,8 +69,10 @@ def parse(arguments: Sequence[str]) -> Request:
     if not own["run"]:
         raise ConfigError(f"run=... is missing; usage: {USAGE}")
     for key in ("episodes", "seed"):
-        if not own[key].isdigit() or (key == "episodes" and own[key] == "0"):
-            raise ConfigError(f"{key} must be a whole number above 0, got {own[key]!r}")
+        if not own[key].isdigit():
+            raise ConfigError(f"{key} must be a whole number, got {own[key]!r}")
+    if int(own["episodes"]) < 1:
+        raise ConfigError("episodes must be at least 1, got 0")
     if own["video"] not in ("true", "false"):
         raise ConfigError(f"video must be true or false, got {own['video']!r}")
     if own["checkpoint"] not in ("newest", "best", "last"):
@@ -150,17 +154,20 @@ def evaluate(request: Request) -> dict[str, Any]:
     """
     from harmony.build import build_agent, build_device, build_env, observation_shapes
     from harmony.tracking.video import write_video
+    from harmony.train import check
     from harmony.training.evaluation import Evaluator
     from harmony.training.seeding import Seeds
+    from harmony.training.weights import put_weights
 
     run = RunDirectory.load(request.run, request.overrides)
+    check(Composed(run.config, run.choices, request.overrides))
     modules = weights(run.path, request.checkpoint)
     config: Mapping[str, Any] = run.config
     env, device = build_env(config), build_device(config["device"])
     agent = build_agent(
         config, observation_shapes(env), env.action_space, device, Seeds(config["seed"])
     )
-    agent.load_state_dict(modules)
+    put_weights(agent, modules, request.run)
     started = time.time()
     evaluator = Evaluator(env, Seeds(request.seed))
     result = evaluator.evaluate(agent, "stand-alone evaluation", request.episodes)
@@ -173,6 +180,9 @@ def evaluate(request: Request) -> dict[str, Any]:
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)
     stem = f"{request.checkpoint}-seed{request.seed}-{request.episodes}episodes"
+    if request.overrides:
+        # Evaluations under other settings are other results.
+        stem += f"-{zlib.crc32(' '.join(request.overrides).encode()):08x}"
     if request.video and result.frames is not None:
         found["video"] = str(folder / f"{stem}.mp4")
         write_video(folder / f"{stem}.mp4", result.frames, 20)

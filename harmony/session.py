@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 import traceback
@@ -130,8 +131,9 @@ def ui_command(config: dict[str, Any]) -> str:
 
 def resume_command(run: RunDirectory) -> str:
     """The command that goes on with a run."""
-    overrides = [o for o in run.record["overrides"] if not o.startswith("run_dir=")]
-    return " ".join([sys.executable, "-m harmony", *overrides, f"run_dir={run.path}"])
+    latest = run.record["attempts"][-1]["overrides"]
+    kept = [o for o in latest if not o.startswith("run_dir=")]
+    return shlex.join([sys.executable, "-m", "harmony", *kept, f"run_dir={run.path}"])
 
 
 @contextmanager

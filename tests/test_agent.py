@@ -9,9 +9,6 @@ import torch
 from tests import tiny
 from tests.integration.test_kills import assert_same
 
-ON_CPU = pytest.mark.xfail(
-    strict=False, raises=RuntimeError, reason="a CPU's layer norm stays in half precision"
-)
 LOSSES = ("image", "reward", "kl")
 
 
@@ -73,7 +70,6 @@ def test_actor_and_critic_steps_leave_the_world_model_alone():
     assert all(weight.requires_grad for weight in agent.world_model.parameters())
 
 
-@ON_CPU
 def test_bf16_is_close_to_fp32():
     """One update from the same weights: losses within 2 %, gradient norms within 10 %."""
     given = tiny.batch(batch_size=4, length=8)
@@ -88,7 +84,6 @@ def test_bf16_is_close_to_fp32():
     assert half["loss/image"] != full["loss/image"]
 
 
-@ON_CPU
 def test_weights_and_moments_stay_in_float32_under_bf16():
     agent = tiny.agent("precision=bf16")
     agent.update(tiny.batch())
@@ -105,9 +100,7 @@ def test_weights_and_moments_stay_in_float32_under_bf16():
     assert action.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    "overrides", [(), pytest.param(("precision=bf16",), marks=ON_CPU), ("latent=gaussian",)]
-)
+@pytest.mark.parametrize("overrides", [(), ("precision=bf16",), ("latent=gaussian",)])
 def test_a_snapshot_continues_bit_for_bit(overrides):
     one, two = tiny.agent(*overrides), tiny.agent(*overrides, seed=5)
     batches = [tiny.batch(seed=seed) for seed in range(6)]

@@ -167,9 +167,6 @@ class TestWords:
         with RunDirectory.open(again.config, again.choices, again.overrides) as continued:
             assert continued.resumed
 
-    @pytest.mark.xfail(
-        strict=False, reason="the overrides of the first start are printed, and not quoted"
-    )
     def test_the_command_to_go_on_goes_on_with_a_run_that_grew(self, tmp_path):
         path = tmp_path / "a run"
         open_run(path).close()

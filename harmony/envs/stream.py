@@ -111,9 +111,9 @@ class EpisodeStream:
         return {
             "episode": self.episode,
             "open": not self.needs_reset,
-            "seed": self._seed,
+            "seed": 0 if self.needs_reset else self._seed,
             "actions": np.array(self._actions, np.float32).reshape(-1, self._num_actions),
-            "episode_return": self.episode_return,
+            "episode_return": 0.0 if self.needs_reset else self.episode_return,
             "env": self._env_state if self._env_state is not None else {},
         }
 

@@ -33,7 +33,7 @@ class GRUCell(nn.Module):
 
     def gates(self, raw: Tensor, deter: Tensor) -> Tensor:
         """Gates before the norm, (B, 3 D), and the state (B, D) to the next state (B, D)."""
-        reset, cand, update = self.norm(raw).chunk(3, -1)
+        reset, cand, update = self.norm(raw).float().chunk(3, -1)
         # The reset gate also multiplies what the input adds to the candidate.
         cand = torch.tanh(torch.sigmoid(reset) * cand)
         return torch.lerp(deter, cand, torch.sigmoid(update + self.update_bias))

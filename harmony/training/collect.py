@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -11,7 +11,12 @@ import torch
 
 from harmony.agent import DreamerAgent, Mode
 from harmony.envs.stream import EpisodeStream, Record
+from harmony.errors import ConfigError
+from harmony.replay.store import Replay
 from harmony.types import Carry, Latent
+
+PREFILL_EPISODES = 20
+"""Episodes after which a prefill that can't be sampled from is given up."""
 
 
 class Episode(NamedTuple):
@@ -75,6 +80,42 @@ class Player:
             state[name].to(self.agent.device) for name in ("deter", "stoch", "action")
         )
         self.carry = Carry(Latent(deter, stoch), action)
+
+
+def collect_step(
+    stream: EpisodeStream, replay: Replay, policy: Callable[[Record], np.ndarray]
+) -> Episode | None:
+    """One agent step into the replay; a new episode's first record comes before it.
+
+    Returns:
+        The episode that the step ended, if it did.
+    """
+    if stream.needs_reset:
+        replay.add(stream.reset())
+    assert stream.record is not None
+    replay.add(stream.step(policy(stream.record)))
+    return finished(stream) if stream.needs_reset else None
+
+
+def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
+    """Whether the replay has an episode to sample from.
+
+    Args:
+        replay: asked.
+        stream: has just ended an episode.
+        episodes: ended so far.
+
+    Raises:
+        ConfigError: so many episodes were too short that none will ever do.
+    """
+    if replay.num_episodes:
+        return True
+    if episodes >= PREFILL_EPISODES:
+        raise ConfigError(
+            f"expected episodes of at least replay.min_length records, got none in {episodes} (the "
+            f"last has {stream.episode_length + 1}): lower replay.batch_length or replay.min_length"
+        )
+    return False
 
 
 def finished(stream: EpisodeStream) -> Episode:

@@ -13,11 +13,12 @@ import torch
 
 from harmony.agent import DreamerAgent
 from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import CheckpointError, ConfigError, EnvError
+from harmony.errors import CheckpointError, EnvError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
-from harmony.training.collect import Player, finished, random_action
+from harmony.training.collect import Player, can_sample, collect_step, random_action
 from harmony.training.evaluation import Evaluator, open_loop
+from harmony.training.guard import NumbersGuard
 from harmony.training.journal import Journal
 from harmony.training.retention import Retention
 from harmony.training.schedule import (
@@ -33,9 +34,6 @@ from harmony.training.signals import Stopped
 from harmony.types import to_device
 
 log = logging.getLogger(__name__)
-CHECK_EVERY_UPDATES = 10
-PREFILL_EPISODES = 20
-"""Episodes after which a prefill that can't be sampled from is given up."""
 CHECKPOINT_VERSION = 1
 
 
@@ -104,6 +102,7 @@ class Trainer:
         self.replay_rng = seeds.numpy("replay")
         self.retention = Retention(replay, checkpoints)
         self._saved_at = time.monotonic()
+        self.guard = NumbersGuard(agent, schedules.training.nonfinite_limit)
 
     def prepare(self) -> int:
         """Goes back to the newest checkpoint that is whole, if there is one.
@@ -131,6 +130,8 @@ class Trainer:
             while (action := self.next_action()) is not None:
                 self.stop.check()
                 action()
+                if in_row := self.guard.skipped_in_row():
+                    self._set_back(in_row)
                 self._save_where_due()
         except Stopped:
             # Nothing is half done here: an evaluation that was cut short counts as not begun.
@@ -160,15 +161,8 @@ class Trainer:
         self._env_step(lambda _: random_action(space, self.random_rng))
         enough = self.progress.agent_step >= self.schedules.training.prefill_agent_steps
         # Whole episodes only: the policy must not begin in the middle of one.
-        if not enough or not self.stream.needs_reset:
-            return
-        self.progress.prefilled = self.replay.num_episodes > 0
-        if not self.progress.prefilled and self.progress.episodes >= PREFILL_EPISODES:
-            raise ConfigError(
-                f"expected episodes of at least replay.min_length records, got none in "
-                f"{self.progress.episodes} (the last has {self.stream.episode_length + 1}): lower "
-                "replay.batch_length or replay.min_length"
-            )
+        if enough and self.stream.needs_reset:
+            self.progress.prefilled = can_sample(self.replay, self.stream, self.progress.episodes)
 
     def _pretrain_update(self) -> None:
         self._update()
@@ -182,40 +176,33 @@ class Trainer:
             for _ in range(training.updates_per_train):
                 self._update()
         if crossed(before, self.progress.env_step, training.log_every_env_steps):
-            total, _ = self.agent.bad_steps()
-            self.journal.means_row(
-                self.progress, self.agent.updates, {"nonfinite/skipped_updates": total}
-            )
+            counts = {"nonfinite/skipped_updates": float(self.agent.bad_steps()[0])}
+            if self.progress.truncated_episodes:
+                counts["episode/not_restored"] = float(self.progress.truncated_episodes)
+            self.journal.means_row(self.progress, self.agent.updates, counts)
 
     def _env_step(self, policy: Callable[[Record], np.ndarray]) -> None:
-        """One agent step; a new episode's first record comes before it."""
-        if self.stream.needs_reset:
-            self.replay.add(self.stream.reset())
-        assert self.stream.record is not None
-        self.replay.add(self.stream.step(policy(self.stream.record)))
+        episode = collect_step(self.stream, self.replay, policy)
         self.progress.agent_step += 1
         self.progress.env_step += self.stream.action_repeat
-        if self.stream.needs_reset:
+        if episode is not None:
             self.progress.episodes += 1
-            self.journal.episode_row(self.progress, finished(self.stream), len(self.replay))
+            self.journal.episode_row(self.progress, episode, len(self.replay))
 
     def _update(self) -> None:
         batch = self.replay.sample(self.replay_rng)
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         self.journal.add(self.agent.update(to_device(tensors, self.agent.device)))
-        if self.agent.updates % CHECK_EVERY_UPDATES == 0:
-            self._check_numbers(tensors)
+        self.guard.batch = tensors
 
-    def _check_numbers(self, batch: dict[str, torch.Tensor]) -> None:
-        """Restores the last checkpoint once where too many updates in a row were skipped."""
-        limit = self.schedules.training.nonfinite_limit
-        _, in_row = self.agent.bad_steps()
-        if in_row < limit:
-            return
+    def _set_back(self, in_row: int) -> None:
+        """Restores the last checkpoint, once; goes on with other random numbers."""
         what = f"{in_row} updates in a row had losses or gradients that are not finite"
         latest = None if self.progress.restores else self.checkpoints.load_latest()
         if latest is None:
-            path = self.checkpoints.save_named("bad_batch", {"batch": batch, **self._weights()})
+            path = self.checkpoints.save_named(
+                "bad_batch", {"batch": self.guard.batch, **self._weights()}
+            )
             raise Diverged(
                 f"{what}, env step {self.progress.env_step}; the batch and the weights are in "
                 f"{path}; try precision=fp32 or a smaller learning rate"
@@ -311,6 +298,7 @@ class Trainer:
                 f"the checkpoint does not fit this agent ({str(error).splitlines()[0]}); "
                 "start a new run directory, or use the configuration that made it"
             ) from error
+        self.guard.reset()
         self.progress.load_state_dict(state["progress"])
         self.player.load_state_dict(state["player"])
         self.random_rng.bit_generator.state = state["random_rng"]

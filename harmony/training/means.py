@@ -13,17 +13,19 @@ class MetricMeans:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Adds scalars, () each."""
+        """Adds scalars, () each; one that is not finite, of a skipped update, counts as none."""
         for name, value in metrics.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            finite = torch.isfinite(value)
+            value = torch.where(finite, value, 0.0).detach().double()
+            known = name in self._sums
+            self._sums[name] = self._sums[name] + value if known else value
+            self._counts[name] = self._counts[name] + finite if known else finite.double()
 
     def flush(self) -> dict[str, float]:
-        """The means since the last call, which it forgets."""
+        """The means since the last call, which it forgets; NaN where no value was finite."""
         if not self._sums:
             return {}
         names = list(self._sums)
@@ -38,4 +40,4 @@ class MetricMeans:
     def load_state_dict(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
         """Restores `state_dict`."""
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self._counts = {name: int(count) for name, count in state["counts"].items()}
+        self._counts = {name: count.to(device) for name, count in state["counts"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from harmony.agent import DreamerAgent
 from harmony.errors import CheckpointError
@@ -40,6 +41,20 @@ def load_weights(agent: DreamerAgent, path: Path) -> None:
     modules = read_checkpoint(path).get("modules")
     if not isinstance(modules, dict):
         raise CheckpointError(f"{path} holds no weights; take last.ckpt or best.ckpt of a run")
+    put_weights(agent, modules, path)
+
+
+def put_weights(agent: DreamerAgent, modules: dict[str, Any], path: Path) -> None:
+    """Sets all weights of an agent.
+
+    Args:
+        agent: of the same parts and sizes.
+        modules: its `state_dict`.
+        path: where they come from, for the message.
+
+    Raises:
+        CheckpointError: they were made by another agent.
+    """
     try:
         agent.load_state_dict(modules)
     except RuntimeError as error:

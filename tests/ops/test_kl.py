@@ -21,7 +21,7 @@ def test_categorical_kl_by_hand():
 
 def test_gaussian_kl_by_hand():
     one, two, zero = torch.ones(1, 1), torch.full((1, 1), 2.0), torch.zeros(1, 1)
-    # ln(2/1) + (1 + 1) / 8 - 1/2
+    # The logarithm of the ratio of the scales, plus (1 + 1) / 8, less a half.
     found = gaussian_kl(one, one, zero, two).item()
     assert found == pytest.approx(math.log(2) + 0.25 - 0.5, rel=1e-6)
 

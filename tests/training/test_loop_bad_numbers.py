@@ -1,5 +1,7 @@
 """The loop when numbers go bad: skip, go back once, give up with the evidence."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -52,8 +54,9 @@ def test_bad_batches_are_skipped_and_counted(tmp_path, monkeypatch):
     rows = [row for row in tiny.rows(tmp_path) if "updates" in row]
     assert trainer.agent.bad_steps() == (7, 0)
     assert rows[-1]["nonfinite/skipped_updates"] == 7
-    assert rows[0]["nonfinite/loss/reward"] == 1
-    assert "nonfinite/loss/reward" not in rows[-1]
+    # The means are those of the updates that were not skipped.
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert not any(key.startswith("nonfinite/loss") for key in rows[-1])
     assert trainer.progress.restores == 0
 
 
@@ -102,9 +105,6 @@ def test_bad_numbers_without_a_checkpoint_end_the_run(tmp_path, monkeypatch):
     assert trainer.progress.restores == 0
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the action that is cut short by a restore is still counted"
-)
 def test_a_restore_in_the_pretraining_repeats_all_of_it(tmp_path, monkeypatch):
     # The checkpoint of agent step 13 lies in the prefill; all fifty updates come after it again.
     trainer = tiny.trainer(

@@ -22,3 +22,10 @@ def test_state_roundtrip_in_the_middle_of_a_row():
     for means in (one, two):
         means.add({"loss": torch.tensor(2.0)})
     assert one.flush() == two.flush() == {"loss": 1.5}
+
+
+def test_a_skipped_update_does_not_spoil_the_mean():
+    means = MetricMeans()
+    for value in (1.0, float("nan"), 3.0, float("inf")):
+        means.add({"loss": torch.tensor(value)})
+    assert means.flush() == {"loss": 2.0}
