@@ -22,6 +22,8 @@ from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
 from harmony.behavior.actor_critic import ActorCritic
 from harmony.behavior.actor_gradient import ActorGradient
 from harmony.behavior.critic import Critic, SlowCritic
+from harmony.config.check import check_keys, check_nodes
+from harmony.config.compose import Composed
 from harmony.config.nodes import instantiate
 from harmony.envs.stream import EpisodeStream
 from harmony.errors import ConfigError
@@ -109,6 +111,17 @@ def build_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
     return device
+
+
+def check(composed: Composed) -> None:
+    """Checks everything that can be checked before a directory is made.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    check_keys(composed)
+    check_nodes(composed, RUNTIME_ARGUMENTS, {"algorithm": Parts})
+    check_values(composed.config)
 
 
 def check_values(config: Mapping[str, Any]) -> None:

@@ -152,9 +152,8 @@ def evaluate(request: Request) -> dict[str, Any]:
     Raises:
         UserError: no such run, no weights, or an environment that can't be made.
     """
-    from harmony.build import build_agent, build_device, build_env, observation_shapes
+    from harmony.build import build_agent, build_device, build_env, check, observation_shapes
     from harmony.tracking.video import write_video
-    from harmony.train import check
     from harmony.training.evaluation import Evaluator
     from harmony.training.seeding import Seeds
     from harmony.training.weights import put_weights

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from harmony.build import RUNTIME_ARGUMENTS, Parts, build_trainer, check_values
-from harmony.config.check import check_keys, check_nodes
+from harmony.build import build_trainer, check
 from harmony.config.compose import Composed, from_job
 from harmony.config.nodes import instantiate
 from harmony.config.run_dir import RunDirectory
@@ -31,17 +30,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
-
-
-def check(composed: Composed) -> None:
-    """Check everything that can be checked before a directory is made.
-
-    Raises:
-        ConfigError: a key, a type or a value is wrong.
-    """
-    check_keys(composed)
-    check_nodes(composed, RUNTIME_ARGUMENTS, {"algorithm": Parts})
-    check_values(composed.config)
+__all__ = ["check", "run", "task"]
 
 
 def run(composed: Composed) -> int:
