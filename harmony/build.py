@@ -137,9 +137,6 @@ def check_values(config: Mapping[str, Any]) -> None:
     precision.check(device)
     for section in ("training", "evaluation", "checkpoint"):
         instantiate(config[section])
-    begun = config["run_dir"] and (Path(config["run_dir"]) / "checkpoints").is_dir()
-    if config["init_from"] and not begun:
-        weights_file(Path(config["init_from"]))
 
 
 def build_env(config: Mapping[str, Any]) -> Env:
@@ -310,6 +307,9 @@ def build_trainer(
         UserError: something of it can't be made here; nothing slow has started.
     """
     device, seeds = build_device(config["device"]), Seeds(config["seed"])
+    checkpoints = CheckpointStore(run_dir / "checkpoints", keep=config["checkpoint"]["keep"])
+    if config["init_from"] and not checkpoints.steps():
+        weights_file(Path(config["init_from"]))
     train_env, eval_env = build_env(config), build_env(config)
     stream = EpisodeStream(train_env, lambda k: seeds.integer("env", 0, k))
     replay = build_replay(config, stream, run_dir / "replay")
@@ -321,7 +321,6 @@ def build_trainer(
         instantiate(config["evaluation"]),
         instantiate(config["checkpoint"]),
     )
-    checkpoints = CheckpointStore(run_dir / "checkpoints", keep=schedules.checkpoint.keep)
     if config["init_from"] and not checkpoints.steps():
         load_weights(agent, Path(config["init_from"]))
     return Trainer(

@@ -20,6 +20,7 @@ from harmony.config.cli import report_errors
 from harmony.config.compose import Composed
 from harmony.config.run_dir import RunDirectory
 from harmony.errors import CheckpointError, ConfigError, RunDirectoryError
+from harmony.tracking.ledger import read_ledger
 
 if TYPE_CHECKING:
     from harmony.training.evaluation import Evaluation
@@ -98,7 +99,8 @@ def find_run(name: str) -> Path:
         return path
     root = Path(os.environ.get("HARMONY_RUNS", "runs"))
     for ledger in sorted(root.glob("**/mlflow.json")):
-        if json.loads(ledger.read_text()).get("run_id") == name:
+        found = read_ledger(ledger.parent)
+        if found is not None and found.progress.run_id == name:
             return ledger.parent
     raise RunDirectoryError(
         f"run={name} is no directory, and no run below {root} has that MLflow run id; set "
@@ -159,9 +161,15 @@ def evaluate(request: Request) -> dict[str, Any]:
     from harmony.training.weights import put_weights
 
     run = RunDirectory.load(request.run, request.overrides)
-    check(Composed(run.config, run.choices, request.overrides))
+    # The weights are there: those that the run began with are not needed.
+    check(Composed(run.config | {"init_from": None}, run.choices, request.overrides))
     modules = weights(run.path, request.checkpoint)
     config: Mapping[str, Any] = run.config
+    folder = run.path / "evaluations"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"can't write {folder}: {error.strerror}") from error
     env, device = build_env(config), build_device(config["device"])
     agent = build_agent(
         config, observation_shapes(env), env.action_space, device, Seeds(config["seed"])
@@ -176,8 +184,6 @@ def evaluate(request: Request) -> dict[str, Any]:
         "overrides": request.overrides,
         "seconds": round(time.time() - started, 1),
     }
-    folder = run.path / "evaluations"
-    folder.mkdir(exist_ok=True)
     stem = f"{request.checkpoint}-seed{request.seed}-{request.episodes}episodes"
     if request.overrides:
         # Evaluations under other settings are other results.

@@ -66,7 +66,7 @@ class FixedScales(nn.Module):
         found: Metrics = {}
         for group, shares in self.groups.items():
             plain = _group_loss(losses, shares)
-            weights = {name: share * self.loss_scales[name] for name, share in shares.items()}
+            weights = {name: self.loss_scales[name] for name in shares}
             scaled = _group_loss(losses, weights)
             found[f"harmony/coef/{group}"] = scaled / plain.clamp_min(1e-12)
             found[f"harmony/scaled_loss/{group}"] = scaled
@@ -99,6 +99,9 @@ class FixedWeights(FixedScales):
         if set(groups) != set(weights):
             raise ValueError(f"loss_groups must be {sorted(weights)}, got {sorted(groups)}")
         scales = dict(loss_scales)
+        named = {name for shares in groups.values() for name in shares}
+        if missing := sorted(named - set(scales)):
+            raise ValueError(f"loss_groups name {missing}, loss_scales are {sorted(scales)}")
         for group, shares in groups.items():
             for name in shares:
                 scales[name] *= weights[group]
@@ -161,8 +164,9 @@ class Harmonizer(nn.Module):
             scaled = _group_loss(losses, shares) * torch.exp(-log_sigma)
             total = total + scaled + self.regularizer_weight[group] * self.regularizer(log_sigma)
             grouped.update(shares)
-        for name in losses.keys() - grouped:
-            total = total + self.loss_scales[name] * losses[name].float().mean()
+        for name, loss in losses.items():
+            if name not in grouped:
+                total = total + self.loss_scales[name] * loss.float().mean()
         return total
 
     @torch.no_grad()

@@ -126,7 +126,8 @@ def ui_command(config: dict[str, Any]) -> str:
     uri = str(config["tracking"].get("tracking_uri", ""))
     if uri.startswith("http"):
         return uri
-    return f"{sys.executable} -m mlflow ui --backend-store-uri {uri}" if uri else ""
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    return shlex.join(command) if uri else ""
 
 
 def resume_command(run: RunDirectory) -> str:

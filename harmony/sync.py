@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         outbox.release()
     progress, uri = outbox.progress, outbox.destination.tracking_uri
     sys.stdout.write(
-        f"sent {count} points to {uri}: run {progress.run_id} has all rows up to env_step "
-        f"{progress.sent_step}, {len(progress.artifacts)} files, status {progress.status}\n"
+        f"sent {count} points to {uri}: run {progress.run_id} has {progress.rows} rows, "
+        f"{len(progress.artifacts)} files, status {progress.status}\n"
     )
     return 0
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 __all__ = ["check", "run", "task"]
+SIGNALLED = 128  # exit codes from here on are those of signals
 
 
 def run(composed: Composed) -> int:
@@ -59,7 +60,8 @@ def task(cfg: DictConfig) -> int:
 
     Raises:
         UserError: as `run`; logged with the job's overrides, since a sweep goes on after it.
-        SystemExit: the run was stopped by a signal.
+        SystemExit: the run was stopped by a signal, and so is the sweep.
+        RuntimeError: the run failed.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     composed = from_job(cfg)
@@ -69,8 +71,11 @@ def task(cfg: DictConfig) -> int:
     except UserError as error:
         log.error("%s: %s", " ".join(composed.overrides), error)
         raise
-    if code:
+    if code >= SIGNALLED:
         raise SystemExit(code)
+    if code:
+        # An ordinary error, after which a sweep goes on with its other runs.
+        raise RuntimeError(f"{' '.join(composed.overrides)}: the run failed; see its error.txt")
     return 0
 
 
@@ -82,15 +87,15 @@ def _train(run: RunDirectory) -> int:
             journal = Journal(run.path, tracker, display)
             trainer = build_trainer(run.config, run.path, journal, stop)
             covered = trainer.prepare()
-        write_provenance(run.path)
-        tracker.start(run_info(run))
-        tracker.commit(covered)
-        for name in (CONFIG_FILE, PROVENANCE_FILE, DIFF_FILE):
-            tracker.artifact(run.path / name, "")
-        display.message(opening(run, trainer.agent, trainer.progress.env_step))
         finished = False
         try:
             with ended(run, tracker, display) as endings:
+                write_provenance(run.path)
+                tracker.start(run_info(run))
+                tracker.commit(covered)
+                for name in (CONFIG_FILE, PROVENANCE_FILE, DIFF_FILE):
+                    tracker.artifact(run.path / name, "")
+                display.message(opening(run, trainer.agent, trainer.progress.env_step))
                 progress = trainer.run()
                 finished = True
                 tracker.artifact(write_checkpoint_index(run.path), "")

@@ -10,6 +10,8 @@ from harmony import train
 from harmony.config.compose import compose
 from harmony.errors import CheckpointError, ConfigError, RunDirectoryError
 from harmony.evaluate import evaluate, find_run, lines, main, parse, summary, weights
+from harmony.tracking.base import RunInfo
+from harmony.tracking.ledger import Destination, Ledger, Progress
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.collect import Episode
 from harmony.training.evaluation import Evaluation
@@ -66,8 +68,9 @@ class TestFindRun:
         monkeypatch.setenv("HARMONY_RUNS", str(tmp_path))
         for name, run_id in (("a", "12e4567"), ("b", "ff")):
             (tmp_path / "sweep" / name).mkdir(parents=True)
-            ledger = tmp_path / "sweep" / name / "mlflow.json"
-            ledger.write_text(json.dumps({"run_id": run_id}))
+            folder = tmp_path / "sweep" / name
+            info = RunInfo(folder, "key", name, "test")
+            Ledger(info, Destination("sqlite:///x.db", None, []), Progress(run_id=run_id)).write()
         assert find_run("12e4567") == tmp_path / "sweep" / "a"
         assert parse(["run=12e4567"]).run == tmp_path / "sweep" / "a"
 

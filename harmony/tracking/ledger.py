@@ -57,9 +57,9 @@ class Progress:
         closed: Whether the store knows that it has ended.
         committed: Rows before this byte of metrics.jsonl are covered by a checkpoint.
         cursor: Rows before this byte are in the store.
-        sent_step: Largest env_step in the store; -1 for none.
-        skip_step: Rows up to this env_step are in the store already, from before metrics.jsonl was
-            cut back behind the cursor; -1 for none.
+        rows: Rows before the cursor.
+        sent_rows: Rows that the store has; more than `rows` after metrics.jsonl was cut back behind
+            the cursor.
         artifacts: Files, sent or not.
     """
 
@@ -71,23 +71,23 @@ class Progress:
     closed: bool = False
     committed: int = 0
     cursor: int = 0
-    sent_step: int = -1
-    skip_step: int = -1
+    rows: int = 0
+    sent_rows: int = 0
     artifacts: list[Artifact] = field(default_factory=list)
 
-    def rewind(self, size: int) -> None:
-        """Follows metrics.jsonl when it was cut back to `size` bytes.
+    def rewind(self, size: int, rows: int) -> None:
+        """Follows metrics.jsonl when it was cut back to `size` bytes, which hold `rows` rows.
 
         The cut can lie behind the cursor when the newest checkpoint was damaged and the one before
         it was resumed. The run then writes rows that the store has; they are not sent again.
         """
         if size < self.cursor:
-            self.cursor, self.skip_step = size, max(self.skip_step, self.sent_step)
+            self.cursor, self.rows = size, rows
         self.committed = min(self.committed, size)
 
     def forget_store(self) -> None:
         """Begins again with a store that has nothing of this run."""
-        self.run_id, self.cursor, self.sent_step, self.skip_step = None, 0, -1, -1
+        self.run_id, self.cursor, self.rows, self.sent_rows = None, 0, 0, 0
         self.closed = False
         for artifact in self.artifacts:
             artifact.sent = False

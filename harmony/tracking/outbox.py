@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harmony.filelock import FileLock
 from harmony.tracking.base import METRICS_FILE, Status
+from harmony.tracking.jsonl import read_rows
 from harmony.tracking.ledger import LEDGER_FILE, Artifact, Ledger, Progress, read_ledger
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Outbox:
             stored = read_ledger(self.info.run_dir)
             if stored is not None and stored.info.run_key == self.info.run_key:
                 self._continue_from(stored, new_attempt=new_attempt)
-            self.progress.rewind(self.metrics.stat().st_size if self.metrics.exists() else 0)
+            self._rewind(self.metrics.stat().st_size if self.metrics.exists() else 0)
             self._save()
             return True
 
@@ -64,7 +65,7 @@ class Outbox:
     def commit(self, offset: int) -> None:
         """Rows before `offset` may be sent; if it lies behind the cursor, the file was cut back."""
         with self._mutex:
-            self.progress.rewind(offset)
+            self._rewind(offset)
             self.progress.committed = offset
             self._save()
 
@@ -80,11 +81,16 @@ class Outbox:
             self.progress.forget_store()
             self._save()
 
-    def advance(self, cursor: int, step: int) -> None:
-        """Rows before `cursor`, up to env_step `step`, are in the store."""
+    def _rewind(self, size: int) -> None:
+        behind = size < self.progress.cursor
+        rows = sum(1 for _ in read_rows(self.metrics, 0, size)) if behind else 0
+        self.progress.rewind(size, rows)
+
+    def advance(self, cursor: int, rows: int) -> None:
+        """Rows before `cursor`, `rows` of them, are in the store."""
         with self._mutex:
-            self.progress.cursor = cursor
-            self.progress.sent_step = max(self.progress.sent_step, step)
+            self.progress.cursor, self.progress.rows = cursor, rows
+            self.progress.sent_rows = max(self.progress.sent_rows, rows)
             self._save()
 
     def add(self, path: Path, folder: str) -> None:
@@ -135,7 +141,7 @@ class Outbox:
             old.attempt += 1
             old.status, old.ended, old.closed = new.status, new.ended, False
         if new.committed:  # said before the file was ours
-            old.rewind(new.committed)
+            self._rewind(new.committed)
             old.committed = new.committed
         for artifact in new.artifacts:
             self.add(self.info.run_dir / artifact.path, artifact.folder)

@@ -64,12 +64,12 @@ class Batch(NamedTuple):
     Attributes:
         points: At most `MAX_POINTS`.
         cursor: Rows before this byte are in the store when this batch is.
-        step: Largest env_step among them.
+        rows: Rows before the cursor.
     """
 
     points: list[Point]
     cursor: int
-    step: int
+    rows: int
 
 
 def points_of(row: Row, keys: Sequence[str]) -> list[Point]:
@@ -87,21 +87,21 @@ def points_of(row: Row, keys: Sequence[str]) -> list[Point]:
 def batches(outbox: Outbox) -> Iterator[Batch]:
     """Cuts the rows between cursor and committed offset into batches, in file order."""
     progress = outbox.progress
-    cursor, step = progress.cursor, -1
+    cursor, rows = progress.cursor, progress.rows
     points: list[Point] = []
     for end, row in read_rows(outbox.metrics, progress.cursor, progress.committed):
-        if int(row["env_step"]) > progress.skip_step:
+        if rows >= progress.sent_rows:
             new = points_of(row, outbox.destination.keys)
             if len(points) + len(new) > MAX_POINTS:
-                yield Batch(points, cursor, step)
+                yield Batch(points, cursor, rows)
                 points = []
             while len(new) > MAX_POINTS:  # the row is in the store only when its last part is
-                yield Batch(new[:MAX_POINTS], cursor, step)
+                yield Batch(new[:MAX_POINTS], cursor, rows)
                 new = new[MAX_POINTS:]
             points += new
-        cursor, step = end, max(step, int(row["env_step"]))
+        cursor, rows = end, rows + 1
     if cursor > progress.cursor:
-        yield Batch(points, cursor, step)
+        yield Batch(points, cursor, rows)
 
 
 def drain(sink: Sink, outbox: Outbox) -> int:
@@ -119,7 +119,7 @@ def drain(sink: Sink, outbox: Outbox) -> int:
         if batch.points:
             sink.send(batch.points)
         count += len(batch.points)
-        outbox.advance(batch.cursor, batch.step)
+        outbox.advance(batch.cursor, batch.rows)
     failure: Exception | None = None
     for artifact in outbox.unsent():
         path = outbox.info.run_dir / artifact.path

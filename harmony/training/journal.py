@@ -101,8 +101,13 @@ class Journal:
     def video(self, progress: Progress, name: str, frames: np.ndarray) -> None:
         """Keeps a video, (T, Hi, Wi, C) uint8, under videos/ and in the tracker."""
         path = self.run_dir / "videos" / f"{name}_{progress.env_step:09d}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        write_video(path, frames, VIDEO_FPS)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_video(path, frames, VIDEO_FPS)
+        except OSError as error:
+            # A picture is not worth a run; a disk that is full ends it at the next checkpoint.
+            self.message(f"video {path.name} was not written: {error}")
+            return
         self.tracker.artifact(path, "videos")
 
     def message(self, text: str) -> None:

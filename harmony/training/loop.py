@@ -291,6 +291,11 @@ class Trainer:
         Raises:
             CheckpointError: it was made by an agent of other parts or sizes.
         """
+        if state["version"] != CHECKPOINT_VERSION:
+            raise CheckpointError(
+                f"expected a checkpoint of version {CHECKPOINT_VERSION}, got {state['version']}: "
+                "use the release that wrote it"
+            )
         try:
             self.agent.load_snapshot(state["agent"])
         except (RuntimeError, KeyError, ValueError) as error:

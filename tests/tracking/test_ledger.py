@@ -24,16 +24,17 @@ def test_no_ledger_and_a_damaged_one_are_none(tmp_path, caplog):
 
 
 def test_rewind_leaves_what_is_before_the_cut():
-    progress = Progress(cursor=100, committed=150, sent_step=40)
-    progress.rewind(120)
-    assert (progress.cursor, progress.committed, progress.skip_step) == (100, 120, -1)
-    progress.rewind(60)
-    assert (progress.cursor, progress.committed, progress.skip_step) == (60, 60, 40)
+    progress = Progress(cursor=100, committed=150, rows=5, sent_rows=5)
+    progress.rewind(120, 0)
+    assert (progress.cursor, progress.committed, progress.rows) == (100, 120, 5)
+    progress.rewind(60, 3)
+    assert (progress.cursor, progress.committed, progress.rows) == (60, 60, 3)
+    assert progress.sent_rows == 5
 
 
 def test_another_store_begins_at_the_beginning():
     sent = Artifact("a", "", sent=True)
-    progress = Progress("r", 2, 5, cursor=9, sent_step=3, skip_step=1, artifacts=[sent])
+    progress = Progress("r", 2, 5, cursor=9, rows=1, sent_rows=3, artifacts=[sent])
     progress.forget_store()
     assert dataclasses.asdict(progress) == dataclasses.asdict(
         Progress(None, 2, 5, artifacts=[Artifact("a", "")])

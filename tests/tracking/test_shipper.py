@@ -66,7 +66,7 @@ def test_only_committed_rows_are_sent_and_the_cursor_follows(make_outbox, write_
     write_rows(3)
     assert drain(sink, outbox) == 2
     assert sink.points == [Point("loss/a", 0.5, 1001000, 1), Point("loss/a", 1.0, 1002000, 2)]
-    assert (outbox.progress.cursor, outbox.progress.sent_step) == (size, 2)
+    assert (outbox.progress.cursor, outbox.progress.sent_rows) == (size, 2)
     assert drain(sink, outbox) == 0
     assert sink.calls == ["send"]
 
@@ -81,7 +81,7 @@ def test_batches_hold_a_thousand_points_at_most(make_outbox, write_rows, monkeyp
     made = list(batches(outbox))
     assert [len(batch.points) for batch in made] == [2, 2, 3, 2]
     assert [batch.cursor for batch in made] == [two, four, four, nine]
-    assert [batch.step for batch in made] == [1, 2, 2, 3]
+    assert [batch.rows for batch in made] == [1, 2, 2, 3]
 
 
 def test_rows_without_chosen_keys_move_the_cursor_without_a_call(make_outbox, info):
