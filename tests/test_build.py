@@ -256,7 +256,6 @@ class TestCheckValues:
             ("training.env_steps=0", r"training\.env_steps must be at least 1, got 0"),
             ("evaluation.episodes=0", r"evaluation\.episodes must be at least 1, got 0"),
             ("checkpoint.keep=1", r"checkpoint\.keep must be at least 2, got 1"),
-            ("init_from=nowhere", "init_from=nowhere does not exist"),
         ],
     )
     def test_nonsense_is_refused_in_one_line(self, override, message):
