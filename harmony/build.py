@@ -18,76 +18,30 @@ import torch
 from torch import nn
 
 from harmony.agent import DreamerAgent, Generators, Optimizers
-from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
 from harmony.behavior.actor_critic import ActorCritic
-from harmony.behavior.actor_gradient import ActorGradient
-from harmony.behavior.critic import Critic, SlowCritic
+from harmony.behavior.replay_value import ReplayValue
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed
 from harmony.config.nodes import instantiate
+from harmony.decoder_probe import DecoderProbe, NoProbe
 from harmony.envs.stream import EpisodeStream
 from harmony.errors import ConfigError
-from harmony.models.decoders import Decoder
-from harmony.models.dynamics_loss import BalancedKL
-from harmony.models.encoders import Encoder
-from harmony.models.heads import ConstantDiscount, DiscountHead, RewardHead
-from harmony.models.objectives.reconstruction import Reconstruction
-from harmony.models.rssm import RSSM
-from harmony.models.world_model import WorldModel
+from harmony.harmonizer import LossSum, fit_groups
+from harmony.models.world_model import ModelNoise, WorldModel
+from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS, Parts
 from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.evaluation import Evaluator
+from harmony.training.joint import Joint
 from harmony.training.journal import Journal
 from harmony.training.loop import Schedules, Stop, Trainer
-from harmony.training.optimizer import Adam
 from harmony.training.precision import Precision
 from harmony.training.seeding import Seeds
 from harmony.training.weights import load_weights, weights_file
 from harmony.types import Losses
 
 Env = gymnasium.Env[dict[str, np.ndarray], Any]
-
-RUNTIME_ARGUMENTS: dict[type | str, set[str]] = {
-    Encoder: {"shapes"},
-    RSSM: {"embed_size", "action_size"},
-    Decoder: {"feat_size", "shapes"},
-    Reconstruction: {"decoder"},
-    RewardHead: {"feat_size"},
-    ConstantDiscount: {"feat_size"},
-    DiscountHead: {"feat_size"},
-    TruncatedNormalActor: {"feat_size", "action_size"},
-    OneHotActor: {"feat_size", "action_size"},
-    Critic: {"feat_size"},
-    SlowCritic: {"critic"},
-    ActorCritic: {"actor", "critic", "slow_critic", "actor_gradient"},
-    Adam: {"params", "name", "loss_scaler"},
-    Replay: {"record_spec", "directory"},
-}
-"""What constructors get here and a configuration may not give."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the section `algorithm` must name; actors by the kind of action they take."""
-
-    encoder: Callable[..., Encoder]
-    rssm: Callable[..., RSSM]
-    dynamics_loss: BalancedKL
-    decoder: Callable[..., Decoder]
-    objective: Callable[..., Reconstruction]
-    reward: Callable[..., RewardHead]
-    cont: Callable[..., ConstantDiscount | DiscountHead]
-    actor: dict[str, Callable[..., TruncatedNormalActor | OneHotActor]]
-    actor_gradient: dict[str, ActorGradient]
-    critic: Callable[..., Critic]
-    slow_critic: Callable[..., SlowCritic]
-    behavior: Callable[..., ActorCritic]
-    optimizer: dict[str, Callable[..., Adam]]
-    loss_groups: dict[str, dict[str, float]]
-    loss_scales: dict[str, float]
-    regularizer_weight: dict[str, float]
-
 
 def build_device(name: str) -> torch.device:
     """The device that a name means; auto takes CUDA where there is one.
@@ -120,8 +74,23 @@ def check(composed: Composed) -> None:
         ConfigError: a key, a type or a value is wrong.
     """
     check_keys(composed)
-    check_nodes(composed, RUNTIME_ARGUMENTS, {"algorithm": Parts})
+    check_nodes(composed, RUNTIME_ARGUMENTS, SCHEMAS)
+    check_size(composed)
     check_values(composed.config)
+
+
+def check_size(composed: Composed) -> None:
+    """Checks that the algorithm has widths of the chosen size.
+
+    Raises:
+        ConfigError: it has none; names those that it has.
+    """
+    sizes, size = composed.config["algorithm"]["sizes"], composed.choices["size"]
+    if size not in sizes:
+        raise ConfigError(
+            f"algorithm={composed.choices['algorithm']} has no size={size}; take one of "
+            f"{', '.join(sizes)}"
+        )
 
 
 def check_values(config: Mapping[str, Any]) -> None:
@@ -156,12 +125,18 @@ def observation_shapes(env: Env) -> dict[str, tuple[int, ...]]:
     return {name: tuple(part.shape or ()) for name, part in space.items()}
 
 
-def action_kind(space: gymnasium.Space[Any]) -> tuple[str, int]:
-    """Kind (continuous, discrete) and size A of an action space."""
+def action_kind(space: gymnasium.Space[Any]) -> tuple[str, list[int]]:
+    """Kind of an action space, and what its actor is made for.
+
+    Returns:
+        `continuous` and [A], or `discrete` and the number of options of each choice.
+    """
     if isinstance(space, gymnasium.spaces.Discrete):
-        return "discrete", int(space.n)
+        return "discrete", [int(space.n)]
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return "discrete", [int(n) for n in space.nvec]
     assert isinstance(space, gymnasium.spaces.Box)
-    return "continuous", int(np.prod(space.shape))
+    return "continuous", [int(np.prod(space.shape))]
 
 
 def build_agent(
@@ -184,33 +159,28 @@ def build_agent(
         ConfigError: parts that don't fit each other or the environment.
     """
     parts = Parts(**{name: _constructors(node) for name, node in config["algorithm"].items()})
-    kind, action_size = action_kind(action_space)
+    kind, sizes = action_kind(action_space)
     with torch.random.fork_rng(devices=[]):
         # Weights are drawn on the CPU, so that every device begins with the same ones.
         torch.manual_seed(seeds.integer("init"))
         try:
-            world_model = _world_model(parts, shapes, action_size)
-            behavior = _behavior(parts, world_model.rssm.feat_size, kind, action_size)
-            harmonizer = instantiate(config["harmony"])
-            harmonizer(dry_losses(world_model, shapes, action_size))
+            world_model = _world_model(parts, shapes, sum(sizes))
+            behavior = _behavior(parts, world_model.rssm.feat_size, kind, sizes)
+            losses = dry_losses(world_model, shapes, sum(sizes))
+            harmonizer = _harmonizer(config["harmony"], parts, losses)
+            probe = _probe(config["probe"], world_model, shapes)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    for module in (world_model, behavior, harmonizer):
+    for module in (world_model, behavior, harmonizer, probe):
         module.to(device)
     precision: Precision = instantiate(config["precision"])
-
-    def optimizer(name: str, *modules: nn.Module) -> Adam:
-        params = [param for module in modules for param in module.parameters()]
-        return parts.optimizer[name](params, name, precision.loss_scaler(device))
-
     return DreamerAgent(
         world_model=world_model,
         harmonizer=harmonizer,
         behavior=behavior,
-        optimizers=Optimizers(
-            model=optimizer("model", world_model, harmonizer),
-            actor=optimizer("actor", behavior.actor),
-            critic=optimizer("critic", behavior.critic),
+        probe=probe,
+        optimizers=_optimizers(
+            parts, (world_model, harmonizer, behavior, probe), precision.loss_scaler(device)
         ),
         precision=precision,
         generators=Generators(*(seeds.torch(device, name) for name in Generators._fields)),
@@ -241,8 +211,8 @@ def dry_losses(
     flags = {name: torch.zeros(lead, dtype=torch.bool) for name in ("is_first", "is_terminal")}
     numbers = {"action": torch.zeros(*lead, action_size), "reward": torch.zeros(lead)}
     obs = {name: torch.zeros(*lead, *shape) for name, shape in shapes.items()}
-    noise = torch.zeros(*lead, world_model.rssm.latent.noise_size)
-    return world_model.losses({**flags, **numbers, **obs}, noise).losses
+    noise = torch.zeros(world_model.views.count, 2, world_model.rssm.latent.noise_size)
+    return world_model.losses({**flags, **numbers, **obs}, ModelNoise(noise)).losses
 
 
 def _world_model(
@@ -254,20 +224,88 @@ def _world_model(
         encoder=encoder,
         rssm=rssm,
         dynamics_loss=parts.dynamics_loss,
-        objective=parts.objective(parts.decoder(rssm.feat_size, shapes)),
+        objective=parts.objective(encoder, rssm.feat_size, shapes),
         reward=parts.reward(rssm.feat_size),
         cont=parts.cont(rssm.feat_size),
+        views=parts.views,
     )
 
 
-def _behavior(parts: Parts, feat_size: int, kind: str, action_size: int) -> ActorCritic:
+def _behavior(parts: Parts, feat_size: int, kind: str, sizes: list[int]) -> ActorCritic:
+    discrete = kind == "discrete"
+    make_actor = parts.actor["discrete" if discrete else "continuous"]
+    actor = make_actor(feat_size, sizes if discrete else sizes[0])
     critic = parts.critic(feat_size)
     return parts.behavior(
-        actor=parts.actor[kind](feat_size, action_size),
+        actor=actor,
         critic=critic,
         slow_critic=parts.slow_critic(critic),
         actor_gradient=parts.actor_gradient[kind],
+        targets=parts.targets,
+        return_norm=parts.return_norm,
+        replay_value=parts.replay_value,
     )
+
+
+OPTIONAL_LOSSES = ("image", "vector")
+"""Losses that an environment gives or not; the rules of those that it doesn't are dropped."""
+
+
+def _harmonizer(node: Mapping[str, Any], parts: Parts, losses: Losses) -> LossSum:
+    groups, scales = fit_groups(parts.loss_groups, parts.loss_scales, OPTIONAL_LOSSES, losses)
+    harmonizer: LossSum = instantiate({**node, "groups": groups, "loss_scales": scales})
+    harmonizer.check(losses)
+    return harmonizer
+
+
+def _probe(
+    node: Mapping[str, Any], world_model: WorldModel, shapes: Mapping[str, tuple[int, ...]]
+) -> NoProbe | DecoderProbe:
+    probe: NoProbe | DecoderProbe = instantiate(node)(
+        world_model.encoder, world_model.rssm.feat_size, shapes
+    )
+    return probe
+
+
+def _optimizers(
+    parts: Parts,
+    modules: tuple[WorldModel, LossSum, ActorCritic, nn.Module],
+    loss_scaler: torch.amp.GradScaler,
+) -> Optimizers:
+    """One optimizer a part; or, where the algorithm names a joint one, views of that."""
+    world_model, harmonizer, behavior, probe = modules
+    params = {
+        "model": _model_groups(world_model, harmonizer),
+        "actor": _trained(behavior.actor),
+        "critic": _trained(behavior.critic),
+    }
+    if "joint" in parts.optimizer:
+        joint = Joint(parts.optimizer["joint"], params, loss_scaler)
+        made = {name: joint.part(name) for name in params}
+    elif parts.replay_value.weight:
+        raise ConfigError(
+            "algorithm.replay_value trains the world model too, so it needs one optimizer over all "
+            "parts; name algorithm.optimizer.joint, or take NoReplayValue"
+        )
+    else:
+        made = {n: parts.optimizer[n](group, n, loss_scaler) for n, group in params.items()}
+    if looks := _trained(probe):
+        made["probe"] = parts.optimizer["probe"](looks, "probe", loss_scaler)
+    return Optimizers(**made)
+
+
+def _model_groups(world_model: WorldModel, harmonizer: LossSum) -> list[Any]:
+    """Weights of the world model and scalars of the harmonizer; some may have a rate of their own."""
+    own = harmonizer.param_groups()
+    if not own:
+        return _trained(world_model, harmonizer)
+    named = {id(param) for params, _ in own for param in params}
+    shared = [p for p in _trained(world_model, harmonizer) if id(p) not in named]
+    return [{"params": shared}, *({"params": params, "lr": lr} for params, lr in own)]
+
+
+def _trained(*modules: nn.Module) -> list[nn.Parameter]:
+    return [p for module in modules for p in module.parameters() if p.requires_grad]
 
 
 def build_replay(config: Mapping[str, Any], stream: EpisodeStream, directory: Path) -> Replay:

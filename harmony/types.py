@@ -68,9 +68,9 @@ class Rollout(NamedTuple):
         feat: (N, H + 1, F).
         action: (N, H, A), chosen at feat[:, t].
         stats: (N, H, P), what the policy predicted of its distribution at feat[:, t].
-        reward: (N, H), predicted at feat[:, t].
-        discount: (N, H), expected discount of the step after feat[:, t].
-        weight: (N, H), product of the discounts before feat[:, t]; 1 at the start. No graph.
+        reward: (N, H), predicted, of the states whose rewards the targets read.
+        discount: (N, H) or (N, H + 1), expected, of the states whose discounts the targets read.
+        weight: (N, H), how much feat[:, t] counts, from the discounts before it. No graph.
     """
 
     feat: Tensor

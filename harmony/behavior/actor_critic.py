@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
+from harmony.behavior.actor import NormalActor, OneHotActor, TanhNormalActor, TruncatedNormalActor
 from harmony.behavior.actor_gradient import ActorGradient
 from harmony.behavior.critic import Critic, SlowCritic
 from harmony.behavior.imagination import ImaginationNoise, draw_noise, imagine
-from harmony.models.world_model import WorldModel
-from harmony.ops.returns import lambda_return
+from harmony.behavior.replay_value import NoReplayValue, ReplayValue
+from harmony.behavior.return_norm import IdentityNorm, PercentileNorm
+from harmony.behavior.targets import Convention, OwnReward, Targets
+from harmony.models.world_model import Modelled, WorldModel
 from harmony.types import Latent, Metrics, Rollout
+
+ActorPart = TruncatedNormalActor | NormalActor | TanhNormalActor | OneHotActor
+Which = Literal["slow", "online"]
+EvalAction = Literal["mode", "sample"]
 
 
 @contextmanager
@@ -42,23 +49,36 @@ class ActorCritic(nn.Module):
         critic: the value function.
         slow_critic: its slow copy.
         actor_gradient: how the actor learns from returns.
+        targets: which reward belongs to which value, and which return judges which action.
+        return_norm: scale of the returns that the actor sees.
+        replay_value: what the critic learns from the replay itself.
         horizon: H, imagined steps.
-        return_lambda: of the lambda return, in [0, 1].
         actor_entropy: weight of the policy's entropy.
+        target_values: the critic whose values make the returns.
+        baseline_values: the critic that returns are compared with.
+        slow_regularizer: weight of the critic's loss towards the slow critic's values.
+        eval_action: what the policy does in evaluations.
 
-    Source: DreamerV2, section 2; `agents/actor_critic.py` of the torch original.
+    Source: DreamerV2, section 2, `agents/actor_critic.py` of the torch original; DreamerV3,
+    `agent.py: ImagActorCritic` (2023), `dreamerv3/agent.py: imag_loss` (2025).
     """
 
     def __init__(
         self,
         *,
-        actor: TruncatedNormalActor | OneHotActor,
+        actor: ActorPart,
         critic: Critic,
         slow_critic: SlowCritic,
         actor_gradient: ActorGradient,
+        targets: Convention | None = None,
+        return_norm: IdentityNorm | PercentileNorm | None = None,
+        replay_value: NoReplayValue | ReplayValue | None = None,
         horizon: int = 15,
-        return_lambda: float = 0.95,
         actor_entropy: float = 1e-4,
+        target_values: Which = "slow",
+        baseline_values: Which = "slow",
+        slow_regularizer: float = 0.0,
+        eval_action: EvalAction = "mode",
     ) -> None:
         super().__init__()
         if horizon < 2:
@@ -67,9 +87,15 @@ class ActorCritic(nn.Module):
         self.critic = critic
         self.slow_critic = slow_critic
         self.actor_gradient = actor_gradient
+        self.convention = targets or OwnReward()
+        self.return_norm = return_norm or IdentityNorm()
+        self.replay_value = replay_value or NoReplayValue()
         self.horizon = horizon
-        self.return_lambda = return_lambda
         self.actor_entropy = actor_entropy
+        self.target_values = target_values
+        self.baseline_values = baseline_values
+        self.slow_regularizer = slow_regularizer
+        self.eval_action = eval_action
 
     def draw_noise(
         self, world_model: WorldModel, start: Latent, generator: torch.Generator
@@ -79,8 +105,8 @@ class ActorCritic(nn.Module):
 
     def imagine(
         self, world_model: WorldModel, start: Latent, is_terminal: Tensor, noise: ImaginationNoise
-    ) -> tuple[Rollout, Tensor]:
-        """Rollouts from the states (N, ...) and their lambda returns (N, H), with graph.
+    ) -> tuple[Rollout, Targets]:
+        """Rollouts from the states (N, ...) and their lambda returns, with graph.
 
         Args:
             world_model: is frozen meanwhile.
@@ -88,54 +114,86 @@ class ActorCritic(nn.Module):
             is_terminal: (N,) bool, of the start states.
             noise: see `draw_noise`.
         """
-        with frozen(world_model):
+        with frozen(world_model, self.critic):
             rollout = imagine(
                 world_model,
                 self.actor,
                 start,
                 is_terminal,
                 noise,
+                self.convention,
                 through_dynamics=self.actor_gradient.through_dynamics,
             )
-        value = self.slow_critic.pred(rollout.feat[:, 1:])
-        target = lambda_return(rollout.reward, value, rollout.discount, self.return_lambda)
-        return rollout, target
+            value = self._critic(self.target_values).pred(rollout.feat[:, 1:])
+        return rollout, self.convention.targets(rollout.reward, rollout.discount, value)
 
-    def actor_loss(self, rollout: Rollout, target: Tensor) -> tuple[Tensor, Metrics]:
+    def _critic(self, which: Which) -> Critic | SlowCritic:
+        return self.slow_critic if which == "slow" else self.critic
+
+    def actor_loss(self, rollout: Rollout, targets: Targets) -> tuple[Tensor, Metrics]:
         """() and metrics.
-
-        The action chosen at step t first matters to the return of step t + 1; the last action
-        leads to a state of which only the value is used, so H - 1 actions are trained.
 
         Args:
             rollout: with graph.
-            target: (N, H), with graph.
+            targets: with graph; K actions are judged by the first K returns of `targets.actor`.
         """
-        stats = rollout.stats[:, :-1]
+        count = targets.actor.shape[1]
+        stats, weight = rollout.stats[:, :count], rollout.weight[:, :count]
+        scale = self.return_norm(targets.critic)
         objective = self.actor_gradient.objective(
-            target[:, 1:],
-            baseline=lambda: self.slow_critic.pred(rollout.feat[:, :-2].detach()),
-            log_prob=lambda: self.actor.log_prob(stats, rollout.action[:, :-1].detach()),
+            targets.actor / scale,
+            baseline=lambda: self._baseline(rollout, targets, count) / scale,
+            log_prob=lambda: self.actor.log_prob(stats, rollout.action[:, :count].detach()),
         )
         entropy = self.actor.entropy(stats)
         objective = objective + self.actor_entropy * entropy
-        loss = -(rollout.weight[:, :-1] * objective).mean()
-        return loss, {"actor/loss": loss.detach(), "actor/entropy": entropy.detach().mean()}
+        loss = -(weight * objective).mean()
+        metrics = {
+            "actor/loss": loss.detach(),
+            "actor/entropy": entropy.detach().mean(),
+            "actor/return_scale": scale,
+        }
+        return loss, metrics
 
-    def critic_loss(self, rollout: Rollout, target: Tensor) -> tuple[Tensor, Metrics]:
-        """() and metrics: weighted half squared error to the returns.
+    def _baseline(self, rollout: Rollout, targets: Targets, count: int) -> Tensor:
+        """(N, K), values of the states in which the actions were chosen."""
+        critic = self._critic(self.baseline_values)
+        with frozen(self.critic):
+            if self.baseline_values != self.target_values:
+                return critic.pred(rollout.feat[:, :count])
+            first = critic.pred(rollout.feat[:, :1])
+            return torch.cat([first, targets.value[:, : count - 1]], 1)
+
+    def critic_loss(self, rollout: Rollout, targets: Targets) -> tuple[Tensor, Metrics]:
+        """() and metrics: the weighted loss towards the returns.
 
         Args:
             rollout: its graph is not used.
-            target: (N, H), its graph is not used.
+            targets: their graph is not used.
         """
-        value = self.critic.pred(rollout.feat[:, :-1].detach())
-        error = 0.5 * (value - target.detach()).square()
+        feat = rollout.feat[:, :-1].detach()
+        raw, scalar = self.critic.raw(feat), self.critic.scalar
+        error = scalar.loss(raw, targets.critic)
+        if self.slow_regularizer:
+            slow = self.slow_critic.pred(feat)
+            error = error + self.slow_regularizer * scalar.loss(raw, slow)
         loss = (rollout.weight * error).mean()
         metrics = {
             "critic/loss": loss.detach(),
-            "critic/value": value.detach().mean(),
-            "critic/target": target.detach().mean(),
+            "critic/value": scalar.pred(raw.detach()).mean(),
+            "critic/target": targets.critic.detach().mean(),
             "rollout/reward": rollout.reward.detach().mean(),
         }
         return loss, metrics
+
+    def replay_loss(self, world_model: WorldModel, modelled: Modelled, targets: Targets) -> Tensor:
+        """(), what the critic learns from the replay, with a graph into the world model.
+
+        Args:
+            world_model: gave the pass.
+            modelled: its pass over the batch, with graph.
+            targets: of rollouts from all its states.
+        """
+        feat = world_model.rssm.get_feat(modelled.latent)
+        imagined = targets.critic[:, 0]
+        return self.replay_value(self.critic, self.slow_critic, feat, modelled.batch, imagined)

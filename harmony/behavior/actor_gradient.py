@@ -17,12 +17,12 @@ class ActorGradient(Protocol):
     def objective(
         self, target: Tensor, baseline: Callable[[], Tensor], log_prob: Callable[[], Tensor]
     ) -> Tensor:
-        """To be maximised, (N, H - 1).
+        """To be maximised, (N, K).
 
         Args:
-            target: (N, H - 1), lambda return of the state after the action.
-            baseline: gives (N, H - 1), value of the state in which the action was chosen.
-            log_prob: gives (N, H - 1), of the actions, which are held constant.
+            target: (N, K), lambda return of the state after the action.
+            baseline: gives (N, K), value of the state in which the action was chosen.
+            log_prob: gives (N, K), of the actions, which are held constant.
         """
 
 
@@ -40,12 +40,33 @@ class DynamicsGradient:
         baseline: Callable[[], Tensor],  # noqa: ARG002
         log_prob: Callable[[], Tensor],  # noqa: ARG002
     ) -> Tensor:
-        """(N, H - 1), the return itself."""
+        """(N, K), the return itself."""
         return target
 
 
+class AdvantageGradient:
+    """Backpropagation of the advantage through the dynamics, for continuous actions.
+
+    The baseline belongs to the state in which an action is chosen; it depends on the actions before
+    it, so it carries gradients too.
+
+    Source: `agent.py: ImagActorCritic.loss` (backprop) of DreamerV3 (2023).
+    """
+
+    through_dynamics = True
+
+    def objective(
+        self,
+        target: Tensor,
+        baseline: Callable[[], Tensor],
+        log_prob: Callable[[], Tensor],  # noqa: ARG002
+    ) -> Tensor:
+        """(N, K), return minus baseline."""
+        return target - baseline()
+
+
 class ReinforceGradient:
-    """Score-function gradient with the slow critic as baseline, for discrete actions.
+    """Score-function gradient with a baseline, for discrete or any other actions.
 
     Source: DreamerV2, Eq. 6 with rho = 1; `actor_grad: reinforce` of the torch original.
     """
@@ -55,7 +76,7 @@ class ReinforceGradient:
     def objective(
         self, target: Tensor, baseline: Callable[[], Tensor], log_prob: Callable[[], Tensor]
     ) -> Tensor:
-        """(N, H - 1), log-probability times advantage."""
+        """(N, K), log-probability times advantage."""
         return log_prob() * (target - baseline()).detach()
 
 
@@ -78,6 +99,6 @@ class MixedGradient:
     def objective(
         self, target: Tensor, baseline: Callable[[], Tensor], log_prob: Callable[[], Tensor]
     ) -> Tensor:
-        """(N, H - 1)."""
+        """(N, K)."""
         reinforce = log_prob() * (target - baseline()).detach()
         return self.mix * target + (1 - self.mix) * reinforce

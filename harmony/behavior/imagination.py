@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from harmony.behavior.actor import Actor
+from harmony.behavior.targets import TargetPart
 from harmony.models.world_model import WorldModel
-from harmony.ops.returns import discount_weight
 from harmony.types import Latent, Rollout
 
 
@@ -42,6 +42,7 @@ def imagine(
     start: Latent,
     is_terminal: Tensor,
     noise: ImaginationNoise,
+    targets: TargetPart,
     *,
     through_dynamics: bool,
 ) -> Rollout:
@@ -53,6 +54,7 @@ def imagine(
         start: (N, D) and (N, Z), without graph.
         is_terminal: (N,) bool, of the start states.
         noise: random numbers for H steps.
+        targets: says of which states rewards and discounts are read.
         through_dynamics: whether actions carry gradients into the dynamics.
 
     Source: DreamerV2, section 2; `agents/base.py: imagine` of the torch original. Differs: rewards,
@@ -72,12 +74,12 @@ def imagine(
         )
         feats.append(rssm.get_feat(latent))
     feat = torch.stack(feats, 1)
-    discount = world_model.cont.discount(feat[:, :-1], is_terminal)
+    discount = world_model.cont.discount(feat[:, targets.discounts], is_terminal)
     return Rollout(
         feat=feat,
         action=torch.stack(actions, 1),
         stats=torch.stack(stats, 1),
-        reward=world_model.reward.pred(feat[:, :-1]),
+        reward=world_model.reward.pred(feat[:, targets.rewards]),
         discount=discount,
-        weight=discount_weight(discount).detach(),
+        weight=targets.weight(discount, world_model.cont.certain).detach(),
     )

@@ -1,54 +1,71 @@
 """Environments with known answers, without a simulator: each finds one kind of fault in an agent.
 
-All share one frame: `image` uint8 (image_size, image_size, 3), a Box (num_actions,) in [-1, 1] or,
-with `discrete`, a Discrete (num_actions) action space, and episodes of `length` agent steps that
-are truncated, or terminal with `terminates`.
+A probe shows one colour at a time, as an `image` uint8 (image_size, image_size, 3) or as a `vector`
+float32 (4,), and it looks at one number of the action, its `answer` in [-1, 1]: the first entry of
+a vector; where the action is a choice, or several, the first one counts: 1 for 0, -1 for any other.
+
+Returns are those of an episode. A random policy is uniform; where it has one of n choices, its
+answer is `2 / n - 1` on average, and of a vector 0.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
 from harmony.envs.arguments import check_positive
+from harmony.errors import EnvError
+
+Color = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 _WHITE = 255
 _GRAY = 128
 
 
+@dataclass(kw_only=True, eq=False)
 class _Probe(gymnasium.Env[Any, Any]):
-    """The frame; a probe gives it an image and a reward."""
+    """The frame; a probe gives it colours and rewards.
 
-    def __init__(
-        self,
-        *,
-        length: int = 20,
-        image_size: int = 64,
-        num_actions: int = 2,
-        discrete: bool = False,
-        terminates: bool = False,
-        action_repeat: int = 1,
-    ) -> None:
+    Attributes:
+        length: agent steps in an episode.
+        image_size: height and width, pixels.
+        num_actions: entries of the action, or number of choices.
+        discrete: choose one of `num_actions`.
+        nvec: choose one of `nvec[i]` for each i; `num_actions` has no meaning then.
+        observation: what shows the colour: the image, the vector of its red, green, blue and their
+            mean, each from 0 to 1, or both.
+        terminates: episodes end as terminal instead of being truncated.
+        action_repeat: the reward counts this many times a step.
+    """
+
+    length: int = 20
+    image_size: int = 64
+    num_actions: int = 2
+    discrete: bool = False
+    nvec: list[int] | None = None
+    observation: Literal["image", "vector", "both"] = "image"
+    terminates: bool = False
+    action_repeat: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant; makes the spaces."""
         check_positive(
-            length=length,
-            image_size=image_size,
-            num_actions=num_actions,
-            action_repeat=action_repeat,
+            length=self.length,
+            image_size=self.image_size,
+            num_actions=self.num_actions,
+            action_repeat=self.action_repeat,
         )
-        self._length = length
-        self._image_size = image_size
-        self.action_repeat = action_repeat
-        self._terminates = terminates
-        self._discrete = discrete
-        self._num_actions = num_actions
         self._t = 0
-        image = gymnasium.spaces.Box(0, _WHITE, (image_size, image_size, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict({"image": image})
-        self.action_space = (
-            gymnasium.spaces.Discrete(num_actions)
-            if discrete
-            else gymnasium.spaces.Box(-1.0, 1.0, (num_actions,), np.float32)
-        )
+        self.action_space = self._make_action_space()
+        sides = (self.image_size, self.image_size, 3)
+        spaces: dict[str, gymnasium.Space[Any]] = {
+            "image": gymnasium.spaces.Box(0, _WHITE, sides, np.uint8),
+            "vector": gymnasium.spaces.Box(0.0, 1.0, (4,), np.float32),
+        }
+        self._shown = list(spaces) if self.observation == "both" else [self.observation]
+        self.observation_space = gymnasium.spaces.Dict({name: spaces[name] for name in self._shown})
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -56,137 +73,218 @@ class _Probe(gymnasium.Env[Any, Any]):
         """Begins an episode; `seed` decides it."""
         super().reset(seed=seed, options=options)
         self._t = 0
-        return {"image": self._image(0.0)}, {}
+        self._begin()
+        return self._show(self._color(0.0)), {}
 
     def step(
         self, action: np.ndarray | int
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Takes one agent step; the reward is counted `action_repeat` times."""
         self._t += 1
-        first = self._first(action)
-        image = self._image(first)
-        reward = self._reward(first) * self.action_repeat
-        over = self._t >= self._length
-        terminated = over and self._terminates
+        answer = self._answer(action)
+        observation = self._show(self._color(answer))
+        reward = self._reward(answer) * self.action_repeat
+        over = self._t >= self.length
+        terminated = over and self.terminates
         truncated = over and not terminated
-        return {"image": image}, reward, terminated, truncated, self._info(first)
+        return observation, reward, terminated, truncated, self._info(answer)
 
-    def _first(self, action: np.ndarray | int) -> float:
-        """First entry of the action, in [-1, 1]; of a discrete one: 1 for action 0, else -1."""
-        if self._discrete:
-            return 1.0 if int(action) == 0 else -1.0
+    def _make_action_space(self) -> gymnasium.Space[Any]:
+        if self.nvec is None:
+            if self.discrete:
+                return gymnasium.spaces.Discrete(self.num_actions)
+            return gymnasium.spaces.Box(-1.0, 1.0, (self.num_actions,), np.float32)
+        if self.discrete or min(self.nvec, default=0) < 1:
+            raise EnvError(
+                "env.nvec: expected one or more counts of 1 or more, and env.discrete=false, got "
+                f"{list(self.nvec)} and {self.discrete}"
+            )
+        return gymnasium.spaces.MultiDiscrete(self.nvec)
+
+    def _answer(self, action: np.ndarray | int) -> float:
+        if self.discrete or self.nvec is not None:
+            return 1.0 if int(np.ravel(action)[0]) == 0 else -1.0
         return float(np.clip(np.asarray(action, np.float64)[0], -1.0, 1.0))
 
-    def _image(self, first: float) -> np.ndarray:
-        """The picture after the action; uint8 (image_size, image_size, 3)."""
-        del first
-        return np.full(self._image_shape, _GRAY, np.uint8)
+    def _show(self, color: Color) -> dict[str, np.ndarray]:
+        image = np.empty((self.image_size, self.image_size, 3), np.uint8)
+        image[:] = color
+        vector = np.array([*color, sum(color) / 3], np.float32) / np.float32(_WHITE)
+        both: dict[str, np.ndarray] = {"image": image, "vector": vector}
+        return {name: both[name] for name in self._shown}
 
-    def _reward(self, first: float) -> float:
+    def _begin(self) -> None:
+        """Draws what an episode keeps."""
+
+    def _color(self, answer: float) -> Color:
+        """What is seen after the answer; at the first step, after none, the answer is 0."""
+        del answer
+        return (_GRAY, _GRAY, _GRAY)
+
+    def _reward(self, answer: float) -> float:
         raise NotImplementedError
 
-    def _info(self, first: float) -> dict[str, Any]:
-        del first
+    def _info(self, answer: float) -> dict[str, Any]:
+        del answer
         return {}
-
-    @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        return (self._image_size, self._image_size, 3)
 
 
 class CountingEnv(_Probe):
     """Each picture says when it is and what led to it, so any mix-up of order shows.
 
-    Red is the agent step t (modulo 256), green the first entry of the action that led here
-    (`encode_action`; of zeros at the first step), blue a number drawn from the seed. The reward is
-    t.
+    Red is the agent step t (modulo 256), green the answer that led here (`encode_action`; of 0 at
+    the first step), blue a number drawn from the seed. The reward is t, so every policy's return is
+    `action_repeat * length * (length + 1) / 2`.
     """
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begins an episode; `seed` decides its blue."""
-        if seed is not None:
-            self._np_random, _ = gymnasium.utils.seeding.np_random(seed)
+    def _begin(self) -> None:
         self._blue = int(self.np_random.integers(_WHITE + 1))
-        return super().reset(options=options)
 
-    def _image(self, first: float) -> np.ndarray:
-        image = np.empty(self._image_shape, np.uint8)
-        image[:] = (self._t % (_WHITE + 1), encode_action(first), self._blue)
-        return image
+    def _color(self, answer: float) -> Color:
+        return (self._t % (_WHITE + 1), encode_action(answer), self._blue)
 
-    def _reward(self, first: float) -> float:
-        del first
+    def _reward(self, answer: float) -> float:
+        del answer
         return float(self._t)
 
 
+@dataclass(kw_only=True, eq=False)
 class ConstantReward(_Probe):
     """Every step gives the same reward: finds faults of the critic.
 
-    The value of a state from which n steps remain is reward * (1 - discount**n) / (1 - discount).
+    The value of a state from which n steps remain is reward * (1 - discount**n) / (1 - discount),
+    and every policy's return is `reward * length * action_repeat`.
 
-    Args:
+    Attributes:
         reward: of each env step.
-        **frame: length, image_size, num_actions, discrete, terminates, action_repeat.
     """
 
-    def __init__(
-        self,
-        *,
-        reward: float = 1.0,
-        length: int = 20,
-        image_size: int = 64,
-        num_actions: int = 2,
-        discrete: bool = False,
-        terminates: bool = False,
-        action_repeat: int = 1,
-    ) -> None:
-        super().__init__(
-            length=length,
-            image_size=image_size,
-            num_actions=num_actions,
-            discrete=discrete,
-            terminates=terminates,
-            action_repeat=action_repeat,
-        )
-        self._constant = reward
+    reward: float = 1.0
 
-    def _reward(self, first: float) -> float:
-        del first
-        return self._constant
+    def _reward(self, answer: float) -> float:
+        del answer
+        return self.reward
 
 
 class ObservationReward(_Probe):
     """The picture is black or white at random and white gives 1: finds faults of encoder and heads.
 
-    The reward belongs to the picture it comes with; no action changes anything.
+    The reward belongs to the picture it comes with; no action changes anything. Every policy's
+    return is `length * action_repeat / 2` on average.
     """
 
-    def _image(self, first: float) -> np.ndarray:
-        del first
+    def _color(self, answer: float) -> Color:
+        del answer
         self._is_white = bool(self.np_random.integers(2))
-        return np.full(self._image_shape, _WHITE * self._is_white, np.uint8)
+        return _uniform(_WHITE * self._is_white)
 
-    def _reward(self, first: float) -> float:
-        del first
+    def _reward(self, answer: float) -> float:
+        del answer
         return float(self._is_white)
 
 
 class ActionReward(_Probe):
-    """The reward is the first entry of the action: finds faults of the actor.
+    """The reward is the answer: finds faults of the actor.
 
-    The best return is length * action_repeat, by always answering 1 (discrete: action 0), and the
-    worst is its negative. A step that answers above 0.9 is a success.
+    The best return is `length * action_repeat`, by always answering 1, and the worst its negative;
+    a random policy's is `length * action_repeat` times its mean answer. A step that answers above
+    0.9 is a success.
     """
 
-    def _reward(self, first: float) -> float:
-        return first
+    def _reward(self, answer: float) -> float:
+        return answer
 
-    def _info(self, first: float) -> dict[str, Any]:
-        return {"success": first > 0.9}
+    def _info(self, answer: float) -> dict[str, Any]:
+        return {"success": answer > 0.9}
 
 
-def encode_action(first: float) -> int:
-    """How `CountingEnv` paints an action's first entry: -1 is 0, 0 is 128, 1 is 255."""
-    return int((first + 1.0) * _WHITE / 2.0 + 0.5)
+@dataclass(kw_only=True, eq=False)
+class DelayedReward(_Probe):
+    """The first answer is paid later: finds faults of returns, discounts and the recurrent state.
+
+    The first picture is white, all others are gray. The reward is 0 but for agent step 1 + delay,
+    where it is the answer of step 1. The best return is `action_repeat`, by answering 1 at the
+    first step, and the worst its negative; a random policy's is `action_repeat` times its mean
+    answer. An episode whose first answer was above 0.9 is a success when it is paid.
+
+    Attributes:
+        delay: agent steps between the first answer and its reward, 1 to length - 1.
+    """
+
+    delay: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant."""
+        super().__post_init__()
+        _check_fits("delay", self.delay, self.length)
+
+    def _begin(self) -> None:
+        self._owed = 0.0
+
+    def _color(self, answer: float) -> Color:
+        del answer
+        return _uniform(_WHITE if self._t == 0 else _GRAY)
+
+    def _reward(self, answer: float) -> float:
+        if self._t == 1:
+            self._owed = answer
+        return self._owed if self._is_paid else 0.0
+
+    def _info(self, answer: float) -> dict[str, Any]:
+        del answer
+        return {"success": self._is_paid and self._owed > 0.9}
+
+    @property
+    def _is_paid(self) -> bool:
+        return self._t == 1 + self.delay
+
+
+@dataclass(kw_only=True, eq=False)
+class MemoryReward(_Probe):
+    """The first picture asks what only the end may answer: finds faults of the recurrent state.
+
+    It is white or black at random, all others are gray. At each of the last `recall_steps` agent
+    steps the reward is the answer where it was white, and its negative where it was black; before,
+    it is 0. The best return is `recall_steps * action_repeat`. A random policy's is 0 on average,
+    and so is that of every policy that does not remember. A paid step whose reward is above 0.9 an
+    env step is a success.
+
+    Attributes:
+        recall_steps: agent steps at the end that are paid, 1 to length - 1.
+    """
+
+    recall_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses what can't be meant."""
+        super().__post_init__()
+        _check_fits("recall_steps", self.recall_steps, self.length)
+
+    def _begin(self) -> None:
+        self._cue = 1 if self.np_random.integers(2) else -1
+
+    def _color(self, answer: float) -> Color:
+        del answer
+        if self._t:
+            return _uniform(_GRAY)
+        return _uniform(_WHITE if self._cue > 0 else 0)
+
+    def _reward(self, answer: float) -> float:
+        return self._cue * answer if self._t > self.length - self.recall_steps else 0.0
+
+    def _info(self, answer: float) -> dict[str, Any]:
+        return {"success": self._reward(answer) > 0.9}
+
+
+def encode_action(answer: float) -> int:
+    """How `CountingEnv` paints an answer: -1 is 0, 0 is 128, 1 is 255."""
+    return int((answer + 1.0) * _WHITE / 2.0 + 0.5)
+
+
+def _uniform(brightness: int) -> Color:
+    return (brightness, brightness, brightness)
+
+
+def _check_fits(key: str, steps: int, length: int) -> None:
+    if not 1 <= steps < length:
+        raise EnvError(f"env.{key}: expected 1 to {length - 1} (env.length - 1), got {steps}")

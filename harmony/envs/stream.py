@@ -21,13 +21,15 @@ class EpisodeStream:
     from `state_dict` continues as the one that was saved.
 
     Args:
-        env: Dict observation space; Box (A,) or Discrete (A) action space. An env whose state
-            outlives an episode has `state_dict()` and `load_state_dict(state)`.
+        env: Dict observation space; Box (A,), Discrete (A) or MultiDiscrete action space, the
+            latter with A choices in all. An env whose state outlives an episode has `state_dict()`
+            and `load_state_dict(state)`.
         seed_of: gives the seed of episode k, in [0, 2**32).
 
     Attributes:
         observation_space: the env's own.
-        action_space: the env's own; `step` takes one-hot vectors where it is Discrete.
+        action_space: the env's own; `step` takes one-hot vectors where it is Discrete, one for
+            each component, concatenated, where it is MultiDiscrete.
         record_spec: key -> dtype and shape of everything in a record.
         episode: index of the open episode, or of the next one when none is open.
         needs_reset: no episode is open.
@@ -75,7 +77,8 @@ class EpisodeStream:
         """Takes one agent step.
 
         Args:
-            action: float (A,), in [-1, 1]; one-hot for a Discrete action space.
+            action: float (A,), in [-1, 1]; one-hot, or several, where the action space is made
+                of choices.
 
         Returns:
             The record that the action led to; `is_last` when the episode ended or its time was up,
@@ -186,8 +189,12 @@ class EpisodeStream:
         return record
 
     def _to_env(self, action: np.ndarray) -> np.ndarray | int:
-        if isinstance(self.action_space, gymnasium.spaces.Discrete):
-            return int(action.argmax())
+        space = self.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return int(action.argmax()) + int(space.start)
+        if isinstance(space, gymnasium.spaces.MultiDiscrete):
+            onehots = np.split(action, np.cumsum(space.nvec)[:-1])
+            return np.array([onehot.argmax() for onehot in onehots], np.int64) + space.start
         return action
 
     def _save_env(self) -> dict[str, object] | None:
@@ -208,9 +215,13 @@ class EpisodeStream:
 def _num_actions(space: gymnasium.Space[Any]) -> int:
     if isinstance(space, gymnasium.spaces.Discrete):
         return int(space.n)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return int(space.nvec.sum())
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
-    raise TypeError(f"expected a Box (A,) or Discrete action space, got {space}")
+    raise TypeError(
+        f"expected a Box (A,), Discrete or one-dimensional MultiDiscrete action space, got {space}"
+    )
 
 
 def _record_spec(

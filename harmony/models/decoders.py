@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from harmony.models.encoders import Shapes, image_keys, vector_keys
+from harmony.models.encoders import Shapes, image_keys, image_side, vector_keys
 from harmony.nn.cnn import ConvDecoder
-from harmony.nn.layers import Act, Linear
+from harmony.nn.layers import PLAIN, Linear, Style
 from harmony.nn.mlp import MLP
-
-DEFAULT_KERNELS = (5, 5, 6, 6)
 
 
 class Decoder(nn.Module):
-    """Transposed convolutions for images, a perceptron with one output layer a vector.
+    """Convolutions for images, a perceptron with one output layer a vector.
 
     Args:
         feat_size: F.
         shapes: of the observations, images channel last.
-        depth: channels before the last convolution.
-        kernels: kernel sides; they fix the side of the image.
+        cnn: makes the network for images from (feat_size, channels, side).
         vector_layers: hidden layers for vectors.
         vector_units: their width.
-        act: activation.
+        style: norm, activation and initialiser of the perceptron.
 
     Raises:
-        ValueError: the kernels don't give images of the right side.
+        ValueError: the convolutions don't give images of the right side.
 
-    Source: DreamerV2; `nets/decoder/` of the torch original.
+    Source: DreamerV2, `nets/decoder/` of the torch original; DreamerV3 (2023), `nets.py:
+    MultiDecoder`.
     """
 
     def __init__(
@@ -38,29 +36,23 @@ class Decoder(nn.Module):
         feat_size: int,
         shapes: Shapes,
         *,
-        depth: int = 48,
-        kernels: Sequence[int] = DEFAULT_KERNELS,
+        cnn: Callable[..., nn.Module] = ConvDecoder,
         vector_layers: int = 4,
         vector_units: int = 400,
-        act: Act = "elu",
+        style: Style = PLAIN,
     ) -> None:
         super().__init__()
         self.images, self.vectors = image_keys(shapes), vector_keys(shapes)
         self.channels = [shapes[key][2] for key in self.images]
         if self.images:
-            self.cnn = ConvDecoder(
-                feat_size, channels=sum(self.channels), depth=depth, kernels=kernels, act=act
-            )
-            side = shapes[self.images[0]][0]
-            if self.cnn.out_side != side:
-                raise ValueError(
-                    f"decoder kernels {list(kernels)} give images of side {self.cnn.out_side}, "
-                    f"the env has {side}; change algorithm.decoder.kernels or env.image_size"
-                )
+            self.cnn = cnn(feat_size, sum(self.channels), image_side(shapes))
         if self.vectors:
-            self.mlp = MLP(feat_size, layers=vector_layers, units=vector_units, act=act)
+            self.mlp = MLP(feat_size, layers=vector_layers, units=vector_units, style=style)
             self.outputs = nn.ModuleDict(
-                {key: Linear(self.mlp.out_size, shapes[key][0]) for key in self.vectors}
+                {
+                    key: Linear(self.mlp.out_size, shapes[key][0], init=style.init)
+                    for key in self.vectors
+                }
             )
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:

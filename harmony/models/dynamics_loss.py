@@ -34,3 +34,36 @@ class BalancedKL:
         post_side, prior_side = latent.kl_sides(post, prior)
         losses = {"kl": balanced_kl(post_side, prior_side, self.balance, self.free_nats)}
         return losses, {"model/kl": post_side.detach().mean()}
+
+
+class DynamicsAndRepresentation:
+    """DreamerV3's two KL losses, with free nats a step.
+
+    `dyn` trains the prior towards the posterior, `rep` the posterior towards the prior.
+
+    Args:
+        free_nats: nats of each step's KL that cost nothing.
+
+    Source: DreamerV3, `nets.py: RSSM.dyn_loss, rep_loss` (2023), `dreamerv3/rssm.py: loss` (2025).
+    """
+
+    def __init__(self, *, free_nats: float = 1.0) -> None:
+        self.free_nats = free_nats
+
+    def __call__(self, latent: LatentPart, post: Tensor, prior: Tensor) -> tuple[Losses, Metrics]:
+        """{"dyn": (B, T), "rep": (B, T)} and metrics.
+
+        Args:
+            latent: kind of the stochastic state, which knows its divergence.
+            post: (B, T, stats_size).
+            prior: (B, T, stats_size).
+        """
+        post_side, prior_side = latent.kl_sides(post, prior)
+        losses = {
+            "dyn": prior_side.clamp_min(self.free_nats),
+            "rep": post_side.clamp_min(self.free_nats),
+        }
+        return losses, {"model/kl": post_side.detach().mean()}
+
+
+DynamicsLoss = BalancedKL | DynamicsAndRepresentation

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from harmony.ops.kl import categorical_kl, gaussian_kl, log_softmax_fp32
 from harmony.ops.straight_through import straight_through_onehot
+from harmony.ops.unimix import unimix_logit
 
 StdAct = Literal["softplus", "sigmoid2"]
 
@@ -45,18 +46,23 @@ class Categorical:
     Args:
         stoch: number of variables S.
         classes: classes K of each.
+        unimix: share of the uniform distribution in each, in [0, 1).
 
-    Source: DreamerV2, section 2.
+    Source: DreamerV2, section 2; DreamerV3 (unimix).
     """
 
-    def __init__(self, *, stoch: int = 32, classes: int = 32) -> None:
+    def __init__(self, *, stoch: int = 32, classes: int = 32, unimix: float = 0.0) -> None:
+        if not 0 <= unimix < 1:
+            raise ValueError(f"latent.unimix must lie in [0, 1), got {unimix}")
+        self.unimix = unimix
         self.stoch = stoch
         self.classes = classes
         self.size = self.stats_size = stoch * classes
         self.noise_size = stoch
 
     def _split(self, stats: Tensor) -> Tensor:
-        return stats.float().reshape(*stats.shape[:-1], self.stoch, self.classes)
+        logit = stats.float().reshape(*stats.shape[:-1], self.stoch, self.classes)
+        return unimix_logit(logit, self.unimix) if self.unimix else logit
 
     def draw_noise(
         self, shape: tuple[int, ...], generator: torch.Generator, device: torch.device

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from harmony.models.cells import GRUCell
+from harmony.models.cells import BlockGRUCell, GRUCell
 from harmony.models.latents import LatentPart
-from harmony.nn.layers import Act, JointLinear, Linear, activation
+from harmony.nn.layers import PLAIN, JointLinear, Linear, Style, project
+from harmony.nn.mlp import MLP
 from harmony.types import Latent
+
+Initial = Literal["zeros", "learned"]
 
 
 class Observed(NamedTuple):
@@ -29,17 +32,21 @@ class Observed(NamedTuple):
 
 
 class RSSM(nn.Module):
-    """Deterministic path through a GRU, stochastic state on top of it.
+    """Deterministic path through a recurrent cell, stochastic state on top of it.
 
     Args:
         embed_size: E, of the encoder.
         action_size: A.
-        deter: D, size of the recurrent state.
-        hidden: width of the layers around it.
+        cell: makes the cell from (stoch size, action size).
+        hidden: width of the layers of prior and posterior.
         latent: kind of the stochastic state.
-        act: activation.
+        prior_layers: hidden layers of the prior.
+        initial: the state before an episode: zeros, or a learned deter with the likeliest stoch.
+        largest_action: actions are scaled down where an entry is larger; None leaves them alone.
+        style: norm, activation and initialiser.
 
-    Source: DreamerV2, section 2; `nets/dynamics/` of the torch original with an ensemble of one.
+    Source: DreamerV2, section 2; `nets/dynamics/` of the torch original with an ensemble of one;
+    DreamerV3, `nets.py: RSSM` (2023) and `dreamerv3/rssm.py` (2025).
     Differs: the prior's statistics are computed after the scan in one batch, and never sampled
     there, since nothing in the scan uses that sample.
     """
@@ -49,30 +56,44 @@ class RSSM(nn.Module):
         embed_size: int,
         action_size: int,
         *,
-        deter: int,
+        cell: Callable[..., GRUCell | BlockGRUCell],
         hidden: int,
         latent: LatentPart,
-        act: Act = "elu",
+        prior_layers: int = 1,
+        initial: Initial = "zeros",
+        largest_action: float | None = None,
+        style: Style = PLAIN,
     ) -> None:
         super().__init__()
         self.latent = latent
-        self.deter = deter
-        self.feat_size = latent.size + deter
         self.action_size = action_size
-        self.img_in = JointLinear((latent.size, action_size), hidden)
-        self.cell = GRUCell(hidden, deter)
-        self.img_out = Linear(deter, hidden)
-        self.img_stats = Linear(hidden, latent.stats_size)
-        self.obs_out = JointLinear((deter, embed_size), hidden)
-        self.obs_stats = Linear(hidden, latent.stats_size)
-        self._act = activation(act)
+        self.largest_action = largest_action
+        self.cell = cell(latent.size, action_size)
+        self.deter = self.cell.deter
+        self.feat_size = latent.size + self.deter
+        self.prior = MLP(self.deter, layers=prior_layers, units=hidden, style=style)
+        self.prior_out = Linear(hidden, latent.stats_size, init=style.init)
+        self.post = JointLinear(
+            (self.deter, embed_size), hidden, bias=style.has_bias, init=style.init
+        )
+        self.post_norm = style.normalize(hidden)
+        self.post_out = Linear(hidden, latent.stats_size, init=style.init)
+        self.first_deter = nn.Parameter(torch.zeros(self.deter)) if initial == "learned" else None
+        self._act = style.activate()
 
     def initial(self, batch_size: int, device: torch.device) -> Latent:
-        """Zero states, (B, D) and (B, Z)."""
-        return Latent(
-            torch.zeros(batch_size, self.deter, device=device),
-            torch.zeros(batch_size, self.latent.size, device=device),
-        )
+        """The state before an episode, (B, D) and (B, Z)."""
+        deter, stoch = self._first(device)
+        sizes = (self.deter, self.latent.size)
+        return Latent(deter.expand(batch_size, sizes[0]), stoch.expand(batch_size, sizes[1]))
+
+    def _first(self, device: torch.device) -> Latent:
+        """The state before an episode, (1, D) and (1, Z), or (1, 1) where it is zero."""
+        if self.first_deter is None:
+            return Latent(*torch.zeros(2, 1, 1, device=device))
+        deter = torch.tanh(self.first_deter).unsqueeze(0)
+        # The mode carries no gradient where it is a one-hot vector.
+        return Latent(deter, self.latent.mode(self.prior_stats(deter)))
 
     def get_feat(self, latent: Latent) -> Tensor:
         """(..., F), stoch before deter."""
@@ -80,7 +101,7 @@ class RSSM(nn.Module):
 
     def prior_stats(self, deter: Tensor) -> Tensor:
         """(..., D) to the statistics of the prior (..., stats_size), float32."""
-        stats: Tensor = self.img_stats(self._act(self.img_out(deter)))
+        stats: Tensor = self.prior_out(self.prior(deter))
         return stats.float()
 
     def observe(
@@ -96,31 +117,33 @@ class RSSM(nn.Module):
         Args:
             embed: (B, T, E).
             action: (B, T, A), action t led to observation t.
-            is_first: (B, T) bool; state and action before such a step are zeroed.
+            is_first: (B, T) bool; before such a step the state is `initial`, the action zero.
             noise: (B, T, noise_size), for the posterior's samples.
-            start: (B, D) and (B, Z), the states before the sequences; zeros where there is none.
+            start: (B, D) and (B, Z), the states before the sequences; `initial` where there is none.
 
         Returns:
             Posterior states and the statistics of both distributions.
         """
         keep = (~is_first).float().unsqueeze(-1)
-        stoch_weight, action_weight = self.img_in.parts()
-        deter_weight, embed_weight = self.obs_out.parts()
+        deter_weight, embed_weight = self.post.parts()
         # All products that don't depend on the state, for all steps at once; time first from here.
-        action_in = _project(action * keep, action_weight, self.img_in.bias)
-        embed_in = _project(embed, embed_weight, self.obs_out.bias)
+        cells = self.cell.steps(self._limit(action) * keep)
+        embed_in = project(embed, embed_weight, self.post.bias)
+        first = self._first(embed.device)
+        resets = [(1 - keep) * x.unsqueeze(1) for x in first]
         deter, stoch = start or self.initial(embed.shape[0], embed.device)
         deters: list[Tensor] = []
         stochs: list[Tensor] = []
         posts: list[Tensor] = []
-        steps = zip(action_in, embed_in, keep.unbind(1), noise.unbind(1), strict=True)
-        for step_action, step_embed, step_keep, step_noise in steps:
-            deter, stoch = deter * step_keep, stoch * step_keep
-            x = self._act(torch.addmm(step_action, stoch, stoch_weight.T))
-            deter = self.cell(x, deter)
-            x = self._act(torch.addmm(step_embed, deter, deter_weight.T))
-            post = self.obs_stats(x).float()
-            stoch = self.latent.sample(post, step_noise)
+        inputs = (embed_in, keep.unbind(1), noise.unbind(1), *(x.unbind(1) for x in resets))
+        for cell, (x_embed, x_keep, x_noise, reset_deter, reset_stoch) in zip(
+            cells, zip(*inputs, strict=True), strict=True
+        ):
+            deter = torch.addcmul(reset_deter, deter, x_keep)
+            stoch = torch.addcmul(reset_stoch, stoch, x_keep)
+            deter = cell(deter, stoch)
+            post = self._post_stats(torch.addmm(x_embed, deter, deter_weight.T))
+            stoch = self.latent.sample(post, x_noise)
             deters.append(deter)
             stochs.append(stoch)
             posts.append(post)
@@ -143,9 +166,13 @@ class RSSM(nn.Module):
             The posterior state, (B, D) and (B, Z).
         """
         keep = (~is_first).float().unsqueeze(-1)
-        deter = self._deter_step(latent.deter * keep, latent.stoch * keep, action * keep)
-        x = self._act(self.obs_out(torch.cat([deter, embed], -1)))
-        return Latent(deter, self.latent.sample(self.obs_stats(x).float(), noise))
+        deter, stoch = (
+            torch.addcmul((1 - keep) * first, old, keep)
+            for first, old in zip(self._first(embed.device), latent, strict=True)
+        )
+        deter = self.cell(deter, stoch, self._limit(action) * keep)
+        post = self._post_stats(self.post(torch.cat([deter, embed], -1)))
+        return Latent(deter, self.latent.sample(post, noise))
 
     def img_step(self, latent: Latent, action: Tensor, noise: Tensor) -> Latent:
         """One step without an observation.
@@ -158,16 +185,15 @@ class RSSM(nn.Module):
         Returns:
             The prior state after the action, (N, D) and (N, Z).
         """
-        deter = self._deter_step(latent.deter, latent.stoch, action)
+        deter = self.cell(latent.deter, latent.stoch, self._limit(action))
         return Latent(deter, self.latent.sample(self.prior_stats(deter), noise))
 
-    def _deter_step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        x = self._act(self.img_in(torch.cat([stoch, action], -1)))
-        new_deter: Tensor = self.cell(x, deter)
-        return new_deter
+    def _post_stats(self, raw: Tensor) -> Tensor:
+        stats: Tensor = self.post_out(self._act(self.post_norm(raw)))
+        return stats.float()
 
-
-def _project(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-    """(B, T, n) to T tensors (B, out): one product for all steps, each step contiguous."""
-    steps = x.transpose(0, 1).reshape(-1, x.shape[-1])
-    return F.linear(steps, weight, bias).reshape(x.shape[1], x.shape[0], -1).unbind(0)
+    def _limit(self, action: Tensor) -> Tensor:
+        """(..., A), each entry scaled into the limit; the scale carries no gradient."""
+        if self.largest_action is None:
+            return action
+        return action * (self.largest_action / action.abs().clamp_min(self.largest_action)).detach()

@@ -1,4 +1,4 @@
-"""DreamerV2's convolutions: stride 2, no padding, 64 x 64 images."""
+"""Convolutions without padding: DreamerV2's and DreamerPro's, stride 2, 64 x 64 images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from harmony.nn.layers import Act, Conv2d, ConvTranspose2d, Linear, activation
+from harmony.nn.layers import PLAIN, Conv2d, ConvTranspose2d, Linear, Style
 
 STRIDE = 2
+ENCODER_KERNELS = (4, 4, 4, 4)
+DECODER_KERNELS = (5, 5, 6, 6)
 
 
 def encoded_side(side: int, kernels: Sequence[int]) -> int:
@@ -35,7 +37,7 @@ class ConvEncoder(nn.Module):
         side: of the image, in pixels.
         depth: channels after the first convolution.
         kernels: kernel side of each layer.
-        act: activation after each layer.
+        style: activation and initialiser; no norm.
 
     Raises:
         ValueError: the image is too small for the kernels.
@@ -44,7 +46,13 @@ class ConvEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int, side: int, depth: int, kernels: Sequence[int], act: Act
+        self,
+        channels: int,
+        side: int,
+        *,
+        depth: int = 48,
+        kernels: Sequence[int] = ENCODER_KERNELS,
+        style: Style = PLAIN,
     ) -> None:
         super().__init__()
         out_side = encoded_side(side, kernels)
@@ -52,10 +60,11 @@ class ConvEncoder(nn.Module):
             raise ValueError(f"images of side {side} are too small for kernels {list(kernels)}")
         sizes = [channels, *(depth * 2**i for i in range(len(kernels)))]
         self.layers = nn.ModuleList(
-            Conv2d(sizes[i], sizes[i + 1], kernel, STRIDE) for i, kernel in enumerate(kernels)
+            Conv2d(sizes[i], sizes[i + 1], kernel, STRIDE, init=style.init)
+            for i, kernel in enumerate(kernels)
         )
         self.out_size = sizes[-1] * out_side**2
-        self._act = activation(act)
+        self._act = style.activate()
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, Hi, Wi) float to (N, out_size), flattened in the order channel, row, column."""
@@ -81,29 +90,45 @@ class ConvDecoder(nn.Module):
     Args:
         in_size: size of the features.
         channels: of the image.
+        side: of the image, in pixels.
         depth: channels before the last convolution.
         kernels: kernel side of each layer; they fix the side of the image.
-        act: activation between layers.
+        style: activation and initialiser; no norm.
+
+    Raises:
+        ValueError: the kernels don't give images of this side.
 
     Source: DreamerV2; `nets/decoder/plaincnn.py` of the torch original.
     """
 
     def __init__(
-        self, in_size: int, *, channels: int, depth: int, kernels: Sequence[int], act: Act
+        self,
+        in_size: int,
+        channels: int,
+        side: int,
+        *,
+        depth: int = 48,
+        kernels: Sequence[int] = DECODER_KERNELS,
+        style: Style = PLAIN,
     ) -> None:
         super().__init__()
+        if decoded_side(kernels) != side:
+            raise ValueError(
+                f"decoder kernels {list(kernels)} give images of side {decoded_side(kernels)}, the "
+                f"env has {side}; change algorithm.objective.decoder.cnn.kernels or env.image_size"
+            )
         count = len(kernels)
         sizes = [32 * depth, *(depth * 2 ** (count - 2 - i) for i in range(count - 1)), channels]
-        self.input = Linear(in_size, sizes[0])
+        self.input = Linear(in_size, sizes[0], init=style.init)
         kinds = [FirstConvTranspose2d] + [ConvTranspose2d] * (count - 1)
         self.layers = nn.ModuleList(
-            kinds[i](sizes[i], sizes[i + 1], kernel, STRIDE) for i, kernel in enumerate(kernels)
+            kinds[i](sizes[i], sizes[i + 1], kernel, STRIDE, init=style.init)
+            for i, kernel in enumerate(kernels)
         )
-        self.out_side = decoded_side(kernels)
-        self._act = activation(act)
+        self._act = style.activate()
 
     def forward(self, feat: Tensor) -> Tensor:
-        """(N, F) to (N, C, Hi, Wi)."""
+        """(N, F) to (N, C, Hi, Wi), around zero."""
         x = self.input(feat)
         for layer in self.layers[:-1]:
             x = self._act(layer(x))

@@ -23,6 +23,11 @@ class EpisodeIndex:
 
     Positions count every record that was ever added; an episode is a start position and a length.
 
+    Args:
+        capacity: records in complete episodes above which the oldest episodes go.
+        min_length: shorter episodes are forgotten.
+        min_steps: records that stay in complete episodes, even above the capacity.
+
     Attributes:
         steps: records in the complete episodes.
         open_start: position of the open episode's first record.
@@ -30,9 +35,10 @@ class EpisodeIndex:
         skipped: number of episodes that were too short to keep.
     """
 
-    def __init__(self, capacity: int, min_length: int) -> None:
+    def __init__(self, capacity: int, min_length: int, min_steps: int = 1) -> None:
         self.capacity = capacity
         self.min_length = min_length
+        self.min_steps = min_steps
         self._starts: deque[int] = deque()
         self._lengths: deque[int] = deque()
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
@@ -55,6 +61,23 @@ class EpisodeIndex:
             self._arrays = (np.array(self._starts, np.int64), np.array(self._lengths, np.int64))
         return self._arrays
 
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Starts (N,) and lengths (N,) of the runs of consecutive records, int64, oldest first.
+
+        The open episode belongs to the last one. Two episodes are in different runs where an
+        episode between them was too short to keep, so no run joins what did not follow each other.
+        """
+        starts, lengths = self.arrays()
+        if self.open_length:
+            starts = np.append(starts, self.open_start)
+            lengths = np.append(lengths, self.open_length)
+        if not len(starts):
+            return starts, lengths
+        ends = starts + lengths
+        first = np.flatnonzero(np.append(True, starts[1:] != ends[:-1]))
+        last = np.append(first[1:], len(starts)) - 1
+        return starts[first], ends[last] - starts[first]
+
     def advance(self) -> None:
         """Count one more record of the open episode."""
         self.open_length += 1
@@ -63,7 +86,7 @@ class EpisodeIndex:
         """Make the open episode a complete one; say whether older ones had to go.
 
         An episode shorter than `min_length` is forgotten. The newest episode stays even where it
-        alone exceeds the capacity.
+        alone exceeds the capacity, and older ones with it as long as `min_steps` needs them.
         """
         start, length = self.open_start, self.open_length
         self.open_start, self.open_length = start + length, 0
@@ -78,7 +101,9 @@ class EpisodeIndex:
 
     def _drop_oldest(self) -> bool:
         dropped = False
-        while self.steps > self.capacity and len(self._starts) > 1:
+        while self.steps > self.capacity and self.steps - self._lengths[0] >= max(
+            self.min_steps, 1
+        ):
             self._starts.popleft()
             self.steps -= self._lengths.popleft()
             dropped = True

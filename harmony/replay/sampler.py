@@ -20,8 +20,8 @@ class Pieces(NamedTuple):
     Attributes:
         row: row of the batch, 0..B-1.
         column: first time index that the run fills, 0..T-1.
-        episode: index of the episode.
-        start: first step within the episode.
+        episode: index of the episode, or of the run of consecutive records.
+        start: first step within it.
         length: steps.
     """
 
@@ -48,6 +48,36 @@ def clip_start(draw: np.ndarray, total: np.ndarray, length: np.ndarray) -> np.nd
     """Turn a draw below `num_starts` into a start; all arrays (N,)."""
     start: np.ndarray = np.minimum(draw, total - length)
     return start
+
+
+def draw_windows(
+    rng: np.random.Generator, lengths: np.ndarray, *, batch_size: int, batch_length: int
+) -> Pieces:
+    """Draw a batch of whole windows, uniformly over all valid starts of all runs.
+
+    A run is a stretch of consecutive records, of one or many episodes. It takes the place of the
+    episode in the result; each row is one piece.
+
+    Args:
+        rng: the replay's stream.
+        lengths: records of each run, (N,), at least one of them `batch_length` or more.
+        batch_size: B.
+        batch_length: T.
+
+    Source: DreamerV3 (2023), embodied/replay/generic.py, with its uniform sampler.
+    """
+    starts = np.maximum(lengths - batch_length + 1, 0)
+    ends = np.cumsum(starts)
+    draw = rng.integers(ends[-1], size=batch_size)
+    # To the right: a run without a valid start ends where the one before it does.
+    run = np.searchsorted(ends, draw, side="right")
+    return Pieces(
+        row=np.arange(batch_size),
+        column=np.zeros(batch_size, np.int64),
+        episode=run,
+        start=draw - (ends - starts)[run],
+        length=np.full(batch_size, batch_length),
+    )
 
 
 def draw_pieces(

@@ -98,6 +98,23 @@ class Segments:
             self._arrays[number] = np.fromfile(file, self.dtype, self.segment_steps)
         self._files.add(number)
 
+    def read(self, position: int, length: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Consecutive records of open segments, cut where a segment ends.
+
+        Args:
+            position: of the first record.
+            length: records.
+
+        Yields:
+            How many records came before, and the next ones, structured, (n,); no copy.
+        """
+        done = 0
+        while done < length:
+            number, offset = divmod(position + done, self.segment_steps)
+            steps = min(length - done, self.segment_steps - offset)
+            yield done, self._arrays[number][offset : offset + steps]
+            done += steps
+
     def flush(self, first: int, stop: int) -> None:
         """Make the records at positions first..stop-1 durable.
 

@@ -11,8 +11,9 @@ import numpy as np
 from harmony.errors import CheckpointError, ConfigError
 from harmony.replay.episodes import EpisodeIndex, EpisodeState, referenced_segments
 from harmony.replay.layout import Record, RecordSpec, check_record, record_dtype
-from harmony.replay.sampler import Pieces, draw_pieces
+from harmony.replay.sampler import Pieces
 from harmony.replay.segments import Segments
+from harmony.replay.sequences import Kind, make_sequences
 
 
 class Replay:
@@ -37,6 +38,7 @@ class Replay:
         batch_length: int,
         min_length: int | None = None,
         prioritize_ends: bool = False,
+        sequences: Kind = "episodes",
         storage: Literal["disk", "memory"] = "disk",
         segment_steps: int = 4096,
         keep: Literal["all", "none"] = "all",
@@ -50,34 +52,39 @@ class Replay:
             batch_size: sequences a batch, B.
             batch_length: steps a sequence, T.
             min_length: shorter episodes are skipped; below `batch_length`, sequences of several
-                episodes are joined to fill T. None: `batch_length`.
-            prioritize_ends: draw the last window of an episode more often.
+                episodes are joined to fill T. None: `batch_length`. Not for "stream".
+            prioritize_ends: draw the last window of an episode more often. Not for "stream".
+            sequences: "episodes" draws a complete episode, then a start in it. "stream" draws any
+                T consecutive records: a window may cross the ends of episodes and reach into the
+                open one, and no episode is too short.
             storage: "disk" maps the files; "memory" keeps arrays, and writes the files only when a
                 state is taken.
             segment_steps: records a file. On disk each file that is in use is kept open.
             keep: "none" deletes the data when the run has finished.
 
         Raises:
-            ConfigError: a number is out of range.
+            ConfigError: a number is out of range, or `prioritize_ends` with "stream".
         """
-        min_length = batch_length if min_length is None else min_length
         if min(capacity, batch_size, batch_length, segment_steps) < 1:
             raise ConfigError(
                 "expected replay capacity, batch_size, batch_length and segment_steps of at least "
                 f"1, got {capacity}, {batch_size}, {batch_length} and {segment_steps}"
             )
-        if not 1 <= min_length <= batch_length:
-            raise ConfigError(
-                f"expected a replay min_length of 1 to batch_length ({batch_length}), "
-                f"got {min_length}"
-            )
+        self.sequences = make_sequences(
+            sequences,
+            capacity=capacity,
+            batch_size=batch_size,
+            batch_length=batch_length,
+            min_length=batch_length if min_length is None else min_length,
+            prioritize_ends=prioritize_ends,
+        )
         directory.mkdir(parents=True, exist_ok=True)
         self.record_spec = dict(record_spec)
         self.batch_size = batch_size
         self.batch_length = batch_length
         self.prioritize_ends = prioritize_ends
         self.keep = keep
-        self._episodes = EpisodeIndex(capacity, min_length)
+        self._episodes = EpisodeIndex(capacity, self.sequences.min_length, self.sequences.min_steps)
         self._segments = Segments(directory, record_dtype(record_spec), segment_steps, storage)
         self._flushed = 0  # records before this position are durable
 
@@ -91,12 +98,17 @@ class Replay:
         return len(self._episodes)
 
     @property
+    def ready(self) -> bool:
+        """Whether there is something to `sample`."""
+        return self.sequences.ready(self._episodes)
+
+    @property
     def directory(self) -> Path:
         """Where the segment files are."""
         return self._segments.directory
 
     def add(self, record: Record) -> None:
-        """Append one step; `is_last` completes the episode and makes it available to `sample`.
+        """Append one step; `is_last` completes the episode.
 
         Raises:
             ValueError: keys, dtypes or shapes differ from `record_spec`, or `is_first` is not
@@ -129,10 +141,7 @@ class Replay:
         """
         if not self._episodes.open_length:
             return False
-        position = self._episodes.next_position - 1
-        number, offset = divmod(position, self._segments.segment_steps)
-        self._segments[number][offset]["is_last"] = True
-        self._flushed = min(self._flushed, position)
+        self._mark_newest(is_last=True)
         self._close_episode()
         return True
 
@@ -147,29 +156,20 @@ class Replay:
 
         Returns:
             Arrays (B, T, ...) by key. `is_first` is True exactly where a drawn sequence begins, so
-            also in the middle of an episode, and where a joined sequence follows.
+            also in the middle of an episode, and where a joined sequence follows. With "stream" it
+            is also True where an episode begins inside a window. The action is always the one that
+            led to the record, also where `is_first` was forced.
 
         Raises:
-            ConfigError: no episode of at least `min_length` steps is complete.
+            ConfigError: nothing is long enough yet.
         """
-        starts, lengths = self._episodes.arrays()
-        if not len(starts):
-            raise ConfigError(
-                "expected a complete episode to sample from, got none (records of the open episode:"
-                f" {self._episodes.open_length}, episodes skipped as shorter than replay "
-                f"min_length={self._episodes.min_length}: {self._episodes.skipped}): prefill more "
-                "or lower min_length"
-            )
-        pieces = draw_pieces(
-            rng,
-            lengths,
-            batch_size=self.batch_size,
-            batch_length=self.batch_length,
-            prioritize_ends=self.prioritize_ends,
-        )
+        if not self.ready:
+            raise ConfigError(self.sequences.shortage(self._episodes))
+        pieces, positions = self.sequences.draw(rng, self._episodes)
         batch = self.empty_batch() if out is None else out
-        self._copy(pieces, starts[pieces.episode] + pieces.start, batch)
-        batch["is_first"][...] = False
+        self._copy(pieces, positions, batch)
+        if not self.sequences.keeps_flags:
+            batch["is_first"][...] = False
         batch["is_first"][pieces.row, pieces.column] = True
         return batch
 
@@ -205,6 +205,9 @@ class Replay:
         self._episodes.load_state_dict(episodes)
         self._segments.close_others(self._referenced(self._episodes.state_dict()))
         self._flushed = self._episodes.next_position
+        if self._episodes.open_length:
+            # A future that is forgotten now may have truncated the episode that is open again.
+            self._mark_newest(is_last=False)
 
     def release(self, states: Sequence[Mapping[str, object]]) -> None:
         """Delete the segments that neither the live replay nor any of these states refers to.
@@ -248,29 +251,18 @@ class Replay:
         self._segments.flush(self._flushed, position)
         self._flushed = position
 
-    def _copy(self, pieces: Pieces, positions: np.ndarray, batch: dict[str, np.ndarray]) -> None:
-        """Copy each run of steps into its place, cut where a segment ends.
+    def _mark_newest(self, *, is_last: bool) -> None:
+        """Change the flag of the open episode's newest record."""
+        position = self._episodes.next_position - 1
+        number, offset = divmod(position, self._segments.segment_steps)
+        self._segments[number][offset]["is_last"] = is_last
+        self._flushed = min(self._flushed, position)
 
-        Args:
-            pieces: P runs.
-            positions: of the first record of each run, (P,).
-            batch: arrays (B, T, ...) that are filled.
-        """
-        segment_steps = self._segments.segment_steps
-        keys = [key for key in batch if key != "is_first"]
-        runs = zip(
-            pieces.row.tolist(),
-            pieces.column.tolist(),
-            positions.tolist(),
-            pieces.length.tolist(),
-            strict=True,
-        )
-        for row, column, position, length in runs:
-            end = column + length
-            while column < end:
-                number, offset = divmod(position, segment_steps)
-                steps = min(end - column, segment_steps - offset)
-                records = self._segments[number][offset : offset + steps]
-                for key in keys:
-                    batch[key][row, column : column + steps] = records[key]
-                column, position = column + steps, position + steps
+    def _copy(self, pieces: Pieces, positions: np.ndarray, batch: dict[str, np.ndarray]) -> None:
+        """Copy each run of steps into its place in the arrays (B, T, ...)."""
+        fields = (pieces.row, pieces.column, positions, pieces.length)
+        for row, column, position, length in zip(*(f.tolist() for f in fields), strict=True):
+            for done, records in self._segments.read(position, length):
+                begin = column + done
+                for key, array in batch.items():
+                    array[row, begin : begin + len(records)] = records[key]

@@ -34,13 +34,19 @@ class Episode(NamedTuple):
 
 
 def random_action(space: gymnasium.Space[Any], rng: np.random.Generator) -> np.ndarray:
-    """A uniform action: (A,) within the bounds, or one-hot (A,) for a discrete space."""
+    """A uniform action (A,): within the bounds; one-hot, or several, where one chooses."""
     if isinstance(space, gymnasium.spaces.Discrete):
-        onehot = np.zeros(int(space.n), np.float32)
-        onehot[rng.integers(space.n)] = 1.0
-        return onehot
+        return _random_onehot(int(space.n), rng)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return np.concatenate([_random_onehot(n, rng) for n in space.nvec.tolist()])
     assert isinstance(space, gymnasium.spaces.Box)
     return rng.uniform(space.low, space.high).astype(np.float32)
+
+
+def _random_onehot(size: int, rng: np.random.Generator) -> np.ndarray:
+    onehot = np.zeros(size, np.float32)
+    onehot[rng.integers(size)] = 1.0
+    return onehot
 
 
 class Player:
@@ -59,13 +65,19 @@ class Player:
         self.carry = agent.initial(1)
 
     def act(self, record: Record) -> np.ndarray:
-        """(A,) float32, in answer to one record."""
+        """(A,) float32, in answer to one record.
+
+        A policy may draw beyond [-1, 1]; environment, replay and carry get what was cut there.
+        One-hot actions lie within.
+        """
         names = [*self.agent.world_model.encoder.images, *self.agent.world_model.encoder.vectors]
         obs = {
             name: torch.as_tensor(record[name], device=self.agent.device).unsqueeze(0)
             for name in [*names, "is_first"]
         }
-        action, self.carry = self.agent.act(obs, self.carry, self.mode, self.generator)
+        drawn, carry = self.agent.act(obs, self.carry, self.mode, self.generator)
+        action = drawn.clamp(-1.0, 1.0)
+        self.carry = carry._replace(action=action)
         array: np.ndarray = action[0].float().cpu().numpy()
         return array
 
@@ -98,7 +110,7 @@ def collect_step(
 
 
 def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
-    """Whether the replay has an episode to sample from.
+    """Whether the replay has something to sample from.
 
     Args:
         replay: asked.
@@ -106,11 +118,12 @@ def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
         episodes: ended so far.
 
     Raises:
-        ConfigError: so many episodes were too short that none will ever do.
+        ConfigError: so many episodes were too short that none will ever do. Where none is too
+            short, more episodes will do.
     """
-    if replay.num_episodes:
+    if replay.ready:
         return True
-    if episodes >= PREFILL_EPISODES:
+    if replay.sequences.min_length > 1 and episodes >= PREFILL_EPISODES:
         raise ConfigError(
             f"expected episodes of at least replay.min_length records, got none in {episodes} (the "
             f"last has {stream.episode_length + 1}): lower replay.batch_length or replay.min_length"

@@ -172,9 +172,9 @@ class Trainer:
         before = self.progress.env_step
         self._env_step(self.player.act)
         training = self.schedules.training
-        if self.progress.agent_step % training.train_every_agent_steps == 0:
-            for _ in range(training.updates_per_train):
-                self._update()
+        batch_steps = self.replay.batch_size * self.replay.batch_length
+        for _ in range(training.updates_due(self.progress.agent_step, batch_steps)):
+            self._update()
         if crossed(before, self.progress.env_step, training.log_every_env_steps):
             counts = {"nonfinite/skipped_updates": float(self.agent.bad_steps()[0])}
             if self.progress.truncated_episodes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 
 from harmony.errors import ConfigError
 
@@ -24,6 +26,8 @@ class TrainingSchedule:
         pretrain_updates: updates between prefill and the first step of the policy.
         train_every_agent_steps: agent steps between two times of training.
         updates_per_train: updates at each such time.
+        train_ratio: replayed steps for each agent step. Where set, it takes the place of
+            `train_every_agent_steps` and `updates_per_train`.
         log_every_env_steps: grid of the rows with mean losses.
         nonfinite_limit: skipped updates in a row after which the last checkpoint is restored, once.
     """
@@ -33,15 +37,41 @@ class TrainingSchedule:
     pretrain_updates: int
     train_every_agent_steps: int
     updates_per_train: int = 1
+    train_ratio: float | None = None
     log_every_env_steps: int = 1000
     nonfinite_limit: int = 20
 
     def __post_init__(self) -> None:
         """Refuses what can't be meant."""
         values = asdict(self)
-        pretrain = values.pop("pretrain_updates")
+        pretrain, ratio = values.pop("pretrain_updates"), values.pop("train_ratio")
         _at_least("training", 1, **values)
         _at_least("training", 0, pretrain_updates=pretrain)
+        if ratio is not None and not 0 < ratio < math.inf:
+            raise ConfigError(f"training.train_ratio must be above 0, or null, got {ratio}")
+
+    def updates_due(self, agent_step: int, batch_steps: int) -> int:
+        """Updates that follow an agent step after the prefill.
+
+        With a ratio the share r = train_ratio / batch_steps of an update is due at each agent
+        step, and floor(n r) of them from step 1 to n. The steps of the prefill count in n, though
+        they have no updates, so what is due depends on the step alone: a run that is resumed needs
+        no memory of what was due before.
+
+        Args:
+            agent_step: n, the one that was just taken; the first of the run is 1.
+            batch_steps: replayed steps of an update, B * T.
+
+        Source: DreamerV3 (2023), embodied/core/when.py: Ratio. Differs: the original counts from
+        the first step after the prefill, where it makes one update more; and it counts records,
+        the first of an episode too.
+        """
+        if self.train_ratio is None:
+            due = agent_step % self.train_every_agent_steps == 0
+            return self.updates_per_train if due else 0
+        # As it was written: 0.1 is a tenth here, no float near it.
+        ratio = Fraction(str(self.train_ratio)) / batch_steps
+        return math.floor(agent_step * ratio) - math.floor((agent_step - 1) * ratio)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ import pytest
 
 from harmony.envs.dmc import DMC
 from harmony.envs.metaworld import MetaWorld
-from harmony.envs.probe import ActionReward, ConstantReward, CountingEnv, ObservationReward
+from harmony.envs.probe import (
+    ActionReward,
+    ConstantReward,
+    CountingEnv,
+    DelayedReward,
+    MemoryReward,
+    ObservationReward,
+)
 from harmony.envs.render import RenderQuality
 from harmony.envs.stream import EpisodeStream
 
@@ -19,7 +26,8 @@ SIM = pytest.mark.sim
 
 
 def factory(make, *marks, **kwargs):
-    name = f"{make.__name__}-{kwargs.get('task', 'discrete' if 'discrete' in kwargs else 'box')}"
+    space = next((kind for kind in ("discrete", "nvec") if kind in kwargs), "box")
+    name = f"{make.__name__}-{kwargs.get('task', space)}-{kwargs.get('observation', 'image')}"
     return pytest.param(functools.partial(make, **kwargs), marks=marks, id=name)
 
 
@@ -32,9 +40,13 @@ FACTORIES = [
     factory(ConstantReward, length=7, image_size=8, terminates=True),
     factory(ObservationReward, length=7, image_size=8),
     factory(ActionReward, length=7, image_size=8, discrete=True, num_actions=3),
+    factory(ActionReward, length=7, image_size=8, nvec=[3, 3, 4, 5, 3]),
+    factory(CountingEnv, length=7, observation="vector", nvec=[2, 3]),
+    factory(DelayedReward, length=7, image_size=8, delay=2),
+    factory(MemoryReward, length=7, image_size=8, observation="both"),
 ]
 # Their pictures depend on nothing, or on the actions alone.
-UNSEEDED = (ConstantReward, ActionReward)
+UNSEEDED = (ConstantReward, ActionReward, DelayedReward)
 
 every_env = pytest.mark.parametrize("make", FACTORIES)
 
@@ -67,8 +79,10 @@ def stream_of(pool):
 def actions_for(stream, count, seed=0):
     rng = np.random.default_rng(seed)
     _, (size,) = stream.record_spec["action"]
-    if isinstance(stream.action_space, gymnasium.spaces.Discrete):
-        return np.eye(size, dtype=np.float32)[rng.integers(size, size=count)]
+    if isinstance(stream.action_space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
+        sizes = np.atleast_1d(getattr(stream.action_space, "nvec", size))
+        onehots = [np.eye(n, dtype=np.float32)[rng.integers(n, size=count)] for n in sizes]
+        return np.concatenate(onehots, axis=1)
     return rng.uniform(-1, 1, (count, size)).astype(np.float32)
 
 
@@ -94,11 +108,15 @@ def same(first, second):
 def test_spaces_and_what_comes_out_agree(make, stream_of):
     stream = stream_of(make)
     env = stream.env
-    image = env.observation_space["image"]
-    assert image.dtype == np.uint8
-    assert image.shape[0] == image.shape[1]
-    assert image.shape[2] == 3
-    assert (image.low.min(), image.high.max()) == (0, 255)
+    for name, space in env.observation_space.items():
+        if name == "image":
+            assert space.dtype == np.uint8
+            assert space.shape[0] == space.shape[1]
+            assert space.shape[2] == 3
+            assert (space.low.min(), space.high.max()) == (0, 255)
+        else:
+            assert space.dtype == np.float32
+            assert len(space.shape) == 1
     observation, info = env.reset(seed=3)
     assert isinstance(info, dict)
     assert env.observation_space.contains(observation)
@@ -156,10 +174,11 @@ def test_the_same_seed_gives_the_same_episode_bit_for_bit(make, stream_of):
 def test_another_seed_gives_another_episode(make, stream_of):
     if make.func in UNSEEDED:
         pytest.skip("nothing in it is random")
-    first, second = stream_of(make, first_seed=40), stream_of(make, first_seed=90)
+    first, second = stream_of(make, first_seed=40), stream_of(make, first_seed=92)
     actions = actions_for(first, 6)
-    images = [np.stack([r["image"] for r in roll(each, actions)]) for each in (first, second)]
-    assert (images[0] != images[1]).any()
+    key = next(iter(first.observation_space))
+    seen = [np.stack([r[key] for r in roll(each, actions)]) for each in (first, second)]
+    assert (seen[0] != seen[1]).any()
 
 
 @every_env

@@ -32,9 +32,9 @@ class Tape(ActionReward):
         self.position += 1
         return super().step(action)
 
-    def _image(self, first):
-        del first
-        return np.full(self._image_shape, self.position, np.uint8)
+    def _color(self, answer):
+        del answer
+        return (self.position,) * 3
 
     def state_dict(self):
         return {"position": self.position}
@@ -43,13 +43,25 @@ class Tape(ActionReward):
         self.position = state["position"]
 
 
+class Watched(ActionReward):
+    """Remembers the actions that it got."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = []
+
+    def step(self, action):
+        self.seen.append(action)
+        return super().step(action)
+
+
 class Vague(ActionReward):
     """Not deterministic: the reward depends on how many steps this object ever took."""
 
     taken = 0
 
-    def _reward(self, first):
-        del first
+    def _reward(self, answer):
+        del answer
         Vague.taken += 1
         return float(Vague.taken)
 
@@ -127,6 +139,37 @@ def test_discrete_actions_are_one_hot():
     record = stream.step(np.array([0.0, 0.0, 1.0]))
     assert (record["action"].tolist(), float(record["reward"])) == ([0, 0, 1], -1.0)
     assert float(stream.step(np.array([1.0, 0.0, 0.0]))["reward"]) == 1.0
+
+
+def test_multi_discrete_actions_are_one_hot_in_each_component():
+    env = Watched(nvec=[3, 3, 4, 5, 3], image_size=2)
+    stream = EpisodeStream(env, lambda k: k)
+    assert stream.record_spec["action"] == (np.dtype(np.float32), (18,))
+    assert stream.reset()["action"].tolist() == [0] * 18
+    choices = [2, 0, 3, 4, 1]
+    onehots = [np.eye(n)[k] for n, k in zip([3, 3, 4, 5, 3], choices, strict=True)]
+    record = stream.step(np.concatenate(onehots))
+    (seen,) = env.seen
+    assert (seen.dtype, seen.shape, seen.tolist()) == (np.int64, (5,), choices)
+    assert env.action_space.contains(seen)
+    assert record["action"].tolist() == np.concatenate(onehots).tolist()
+    with pytest.raises(ValueError, match="expected 18 finite action values"):
+        stream.step(np.array(choices, np.float32))
+
+
+def test_choices_may_be_counted_from_elsewhere():
+    env = Watched(discrete=True, image_size=2)
+    env.action_space = gymnasium.spaces.Discrete(2, start=5)
+    stream = EpisodeStream(env, lambda k: k)
+    stream.reset()
+    stream.step(np.array([0.0, 1.0]))
+    assert env.seen == [6]
+    env = Watched(nvec=[2, 2], image_size=2)
+    env.action_space = gymnasium.spaces.MultiDiscrete([2, 3], start=[5, -1])
+    stream = EpisodeStream(env, lambda k: k)
+    stream.reset()
+    stream.step(np.array([0.0, 1.0, 0.0, 0.0, 1.0]))
+    assert env.seen[0].tolist() == [6, 1]
 
 
 def test_a_step_needs_an_open_episode():
@@ -251,8 +294,8 @@ def test_spaces_that_make_no_record_are_refused():
     with pytest.raises(TypeError, match="expected a Dict observation space"):
         EpisodeStream(env, lambda k: k)
     env = CountingEnv(image_size=2)
-    env.action_space = gymnasium.spaces.MultiDiscrete([2, 2])
-    with pytest.raises(TypeError, match=r"expected a Box \(A,\) or Discrete"):
+    env.action_space = gymnasium.spaces.MultiDiscrete([[2, 2]])
+    with pytest.raises(TypeError, match=r"expected a Box \(A,\), Discrete or one-dimensional"):
         EpisodeStream(env, lambda k: k)
 
 

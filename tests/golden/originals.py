@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 HERE = Path(__file__).parent
 PREFIXES = {
+    "rssm.img_in": "rssm.cell.input",
     "rssm._cell._layer": "rssm.cell.linear",
     "rssm._cell._norm": "rssm.cell.norm",
-    "rssm.img_out_0": "rssm.img_out",
-    "rssm.img_dist_0": "rssm.img_stats",
-    "rssm.obs_dist": "rssm.obs_stats",
+    "rssm.img_out_0": "rssm.prior.layers.0",
+    "rssm.img_dist_0": "rssm.prior_out",
+    "rssm.obs_out": "rssm.post",
+    "rssm.obs_dist": "rssm.post_out",
     "encoder.conv": "encoder.cnn.layers.",
     "heads.decoder.convin": "objective.decoder.cnn.input",
     "heads.decoder.conv": "objective.decoder.cnn.layers.",

@@ -114,6 +114,39 @@ def test_joined_sequences_say_where_the_next_one_begins(tmp_path):
     assert borders == 5 * 16
 
 
+def test_windows_of_the_stream_cross_episodes_and_reach_the_open_one(tmp_path):
+    stream = make_stream()
+    # Windows longer than an episode: each of them crosses at least one end.
+    replay = make_replay(stream, tmp_path, batch_length=30, sequences="stream")
+    collect(stream, replay, np.random.default_rng(1), 4 * LENGTH + 9)
+    told = blues(5)
+    seen = set()
+    for batch in batches(replay):
+        red, blue = check(batch)
+        episode = torch.tensor([told.index(value) for value in blue.flatten().tolist()])
+        # Time since the beginning of the run: one record further in each column.
+        position = (episode.reshape(red.shape) * (LENGTH + 1) + red).long()
+        assert (position[:, 1:] == position[:, :-1] + 1).all()
+        assert torch.equal(batch["is_first"][:, 1:], red[:, 1:] == 0)
+        assert batch["is_first"][:, 0].all()
+        seen |= set(position.flatten().tolist())
+    assert seen == set(range(4 * (LENGTH + 1) + 10))
+
+
+def test_several_choices_keep_their_order(tmp_path):
+    env = CountingEnv(length=LENGTH, image_size=4, nvec=[2, 3])
+    stream = EpisodeStream(env, lambda k: Seeds(0).integer("env", 0, k))
+    replay = make_replay(stream, tmp_path, sequences="stream")
+    collect(stream, replay, np.random.default_rng(1), 3 * LENGTH)
+    for batch in batches(replay, 5):
+        begins = batch["image"][:, :, 0, 0, 0] == 0
+        # Green is white exactly where the first component's choice was 0.
+        green = batch["image"][:, :, 0, 0, 1]
+        assert torch.equal(green == 255, batch["action"][..., 0] == 1)
+        assert torch.equal(batch["action"].sum(-1), 2.0 * (~begins))
+        assert torch.equal(batch["action"][..., :2].sum(-1), 1.0 * (~begins))
+
+
 def test_a_restored_run_in_mid_episode_has_the_same_records(tmp_path):
     calm_stream, rng = make_stream(), np.random.default_rng(1)
     calm = make_replay(calm_stream, tmp_path / "calm")

@@ -3,15 +3,15 @@
 import torch
 
 from harmony.models.latents import Categorical, Gaussian
-from harmony.models.rssm import RSSM
 from harmony.types import Latent
+from tests.small import make_rssm
 
 CPU = torch.device("cpu")
 
 
 def make(latent=None):
     torch.manual_seed(0)
-    return RSSM(4, 2, deter=5, hidden=6, latent=latent or Gaussian(stoch=3))
+    return make_rssm(4, 2, deter=5, hidden=6, latent=latent or Gaussian(stoch=3))
 
 
 def test_sizes_and_parameters():
@@ -23,12 +23,12 @@ def test_sizes_and_parameters():
         if name.endswith("weight") and "norm" not in name
     }
     assert shapes == {
-        "img_in.weight": (6, 12 + 2),
+        "cell.input.weight": (6, 12 + 2),
         "cell.linear.weight": (15, 6 + 5),
-        "img_out.weight": (6, 5),
-        "img_stats.weight": (12, 6),
-        "obs_out.weight": (6, 5 + 4),
-        "obs_stats.weight": (12, 6),
+        "prior.layers.0.weight": (6, 5),
+        "prior_out.weight": (12, 6),
+        "post.weight": (6, 5 + 4),
+        "post_out.weight": (12, 6),
     }
 
 
@@ -45,9 +45,8 @@ def test_an_imagined_step_by_its_layers():
     rssm = make()
     latent, action = Latent(torch.randn(2, 5), torch.randn(2, 3)), torch.randn(2, 2)
     elu = torch.nn.functional.elu
-    x = elu(rssm.img_in(torch.cat([latent.stoch, action], -1)))
-    deter = rssm.cell(x, latent.deter)
-    stats = rssm.img_stats(elu(rssm.img_out(deter)))
+    deter = rssm.cell(latent.deter, latent.stoch, action)
+    stats = rssm.prior_out(elu(rssm.prior.layers[0](deter)))
     found = rssm.img_step(latent, action, torch.zeros(2, 3))
     torch.testing.assert_close(found.deter, deter)
     torch.testing.assert_close(found.stoch, stats[:, :3])

@@ -1,5 +1,7 @@
 """The world model against the original, and against itself step by step."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -10,10 +12,11 @@ from harmony.models.encoders import Encoder
 from harmony.models.heads import DiscountHead, RewardHead
 from harmony.models.latents import Categorical, Gaussian, LatentPart
 from harmony.models.objectives.reconstruction import Reconstruction
-from harmony.models.rssm import RSSM
-from harmony.models.world_model import WorldModel
+from harmony.models.world_model import ModelNoise, WorldModel
+from harmony.nn.cnn import ConvDecoder, ConvEncoder
 from harmony.types import Latent
 from tests.golden.originals import Golden, assert_grads, load, uniform_for
+from tests.small import make_rssm
 
 WORLD_MODELS = [
     "world_model_categorical_harmony",
@@ -35,20 +38,21 @@ def make_world_model(golden: Golden) -> WorldModel:
         if meta["kind"] == "categorical"
         else Gaussian(stoch=rssm_meta["stoch"], min_std=0.1, std_act="sigmoid2")
     )
-    encoder = Encoder(SHAPES, depth=meta["cnn_depth"])
-    rssm = RSSM(
+    encoder = Encoder(SHAPES, cnn=partial(ConvEncoder, depth=meta["cnn_depth"]))
+    rssm = make_rssm(
         encoder.embed_size,
         golden["in/action"].shape[-1],
         deter=rssm_meta["deter"],
         hidden=rssm_meta["hidden"],
         latent=latent,
     )
+    decoder = partial(Decoder, cnn=partial(ConvDecoder, depth=meta["cnn_depth"]))
     head = {"layers": meta["reward_head"]["layers"], "units": meta["reward_head"]["units"]}
     return WorldModel(
         encoder=encoder,
         rssm=rssm,
         dynamics_loss=BalancedKL(balance=meta["kl"]["balance"], free_nats=meta["kl"]["free"]),
-        objective=Reconstruction(Decoder(rssm.feat_size, SHAPES, depth=meta["cnn_depth"])),
+        objective=Reconstruction(encoder, rssm.feat_size, SHAPES, decoder=decoder),
         reward=RewardHead(
             rssm.feat_size,
             transform=meta["clip_rewards"],
@@ -101,7 +105,7 @@ def test_losses_and_gradients_equal_the_originals(name):
     load(harmonizer, params)
 
     modelled = world_model.losses(
-        make_batch(golden), recorded_noise(golden), recorded_start(golden)
+        make_batch(golden), ModelNoise(recorded_noise(golden)), recorded_start(golden)
     )
     total = harmonizer(modelled.losses)
     torch.autograd.backward(total)
@@ -132,7 +136,7 @@ def test_losses_and_gradients_equal_the_originals(name):
 @pytest.mark.parametrize("latent", [Categorical(stoch=3, classes=4), Gaussian(stoch=3)])
 def test_observe_equals_repeated_obs_steps(latent):
     torch.manual_seed(0)
-    rssm = RSSM(7, 2, deter=5, hidden=6, latent=latent)
+    rssm = make_rssm(7, 2, deter=5, hidden=6, latent=latent)
     embed, action = torch.randn(2, 6, 7), torch.randn(2, 6, 2)
     is_first = torch.zeros(2, 6, dtype=torch.bool)
     is_first[:, 0] = True
@@ -153,7 +157,7 @@ def test_observe_equals_repeated_obs_steps(latent):
 def test_the_prior_of_a_step_is_where_imagination_goes():
     torch.manual_seed(0)
     latent = Gaussian(stoch=3)
-    rssm = RSSM(7, 2, deter=5, hidden=6, latent=latent)
+    rssm = make_rssm(7, 2, deter=5, hidden=6, latent=latent)
     start = Latent(torch.randn(4, 5), torch.randn(4, 3))
     step = rssm.img_step(start, torch.randn(4, 2), torch.zeros(4, 3))
     torch.testing.assert_close(step.stoch, latent.mode(rssm.prior_stats(step.deter)))
@@ -164,10 +168,10 @@ def test_an_episode_border_inside_a_sequence_hides_what_came_before():
     world_model = make_world_model(golden)
     batch, noise = make_batch(golden), recorded_noise(golden)
     batch["is_first"][:, 3] = True
-    latent = world_model.losses(batch, noise).latent
+    latent = world_model.losses(batch, ModelNoise(noise)).latent
     tail = {name: value[:, 3:] for name, value in batch.items()}
     torch.testing.assert_close(
-        latent.deter[:, 3:], world_model.losses(tail, noise[:, 3:]).latent.deter
+        latent.deter[:, 3:], world_model.losses(tail, ModelNoise(noise[:, 3:])).latent.deter
     )
 
 
@@ -175,7 +179,7 @@ def test_open_loop_video_shows_truth_model_and_error():
     golden = Golden("world_model_categorical_noharmony")
     world_model = make_world_model(golden)
     batch = make_batch(golden)
-    video = world_model.open_loop(batch, recorded_noise(golden), context=2)
+    video = world_model.open_loop(batch, recorded_noise(golden), 2, world_model.objective.decoder)
     assert video.shape == (5, 3 * 64, 3 * 64, 3)
     assert video.dtype == torch.uint8
     # The truth is at the top, sequences side by side, and survives the trip through floats.
@@ -185,7 +189,7 @@ def test_open_loop_video_shows_truth_model_and_error():
 def test_parameter_counts_are_the_originals():
     shapes = {"image": (64, 64, 3)}
     encoder = Encoder(shapes)
-    rssm = RSSM(encoder.embed_size, 4, deter=1024, hidden=1024, latent=Categorical())
+    rssm = make_rssm(encoder.embed_size, 4, deter=1024, hidden=1024, latent=Categorical())
     counts = {
         "encoder": encoder,
         "rssm": rssm,

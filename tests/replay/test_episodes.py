@@ -71,3 +71,41 @@ def test_segments_that_a_state_refers_to():
     assert referenced_segments(state([], [], 9, 0), 4) == {2}
     # A long episode spans many.
     assert referenced_segments(state([0], [40], 40, 0), 4) == set(range(10))
+
+
+def test_runs_join_episodes_and_the_open_one():
+    index = EpisodeIndex(capacity=100, min_length=1)
+    assert [part.tolist() for part in index.runs()] == [[], []]
+    index.advance()
+    assert [part.tolist() for part in index.runs()] == [[0], [1]]
+    assert index.close_episode() is False
+    close(index, 3)
+    assert [part.tolist() for part in index.runs()] == [[0], [4]]
+    for _ in range(2):
+        index.advance()
+    assert [part.tolist() for part in index.runs()] == [[0], [6]]
+
+
+def test_runs_end_where_an_episode_was_too_short_to_keep():
+    index = EpisodeIndex(capacity=100, min_length=3)
+    for length in (2, 3, 4, 1, 2, 5):
+        close(index, length)
+    index.advance()
+    # 0..1 is lost, 2..8 is two episodes, 9 and 10..11 are lost, 12..16 is followed by the open one.
+    assert [part.tolist() for part in index.runs()] == [[2, 12], [7, 6]]
+    close(index, 1)  # the open episode ends with two records
+    index.advance()
+    assert [part.tolist() for part in index.runs()] == [[2, 12, 19], [7, 5, 1]]
+
+
+def test_so_many_records_stay_whatever_the_capacity():
+    index = EpisodeIndex(capacity=10, min_length=1, min_steps=8)
+    close(index, 6)
+    # Without the older one there would be 6.
+    assert not close(index, 6)
+    assert index.arrays()[0].tolist() == [0, 6]
+    assert close(index, 2)
+    assert index.arrays()[0].tolist() == [6, 12]
+    other = EpisodeIndex(capacity=3, min_length=1, min_steps=8)
+    other.load_state_dict(index.state_dict())
+    assert other.arrays()[0].tolist() == [6, 12]

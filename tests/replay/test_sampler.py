@@ -4,7 +4,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from harmony.replay.sampler import END_STARTS, clip_start, draw_pieces, num_starts
+from harmony.replay.sampler import (
+    END_STARTS,
+    clip_start,
+    draw_pieces,
+    draw_windows,
+    num_starts,
+)
 
 
 def test_every_draw_of_a_tiny_episode_with_ends_prioritised():
@@ -94,3 +100,29 @@ def test_same_stream_same_draw():
         left.shape != right.shape or np.any(left != right)
         for left, right in zip(draw(3), draw(4), strict=True)
     )
+
+
+def test_windows_start_anywhere_that_leaves_room_in_their_run():
+    # Windows of 4: runs of 3 and 2 have no start, 6 has 0, 1, 2, and 5 has 0, 1.
+    pieces = draw_windows(
+        np.random.default_rng(0), np.array([3, 6, 2, 5, 1]), batch_size=10_000, batch_length=4
+    )
+    counts = Counter(zip(pieces.episode.tolist(), pieces.start.tolist(), strict=True))
+    assert counts.keys() == {(1, 0), (1, 1), (1, 2), (3, 0), (3, 1)}
+    # Uniform over starts, not over runs.
+    assert all(abs(count - 2000) < 4 * (10_000 * 0.2 * 0.8) ** 0.5 for count in counts.values())
+    assert pieces.row.tolist() == list(range(10_000))
+    assert set(pieces.column) == {0}
+    assert set(pieces.length) == {4}
+
+
+def test_a_run_of_one_window_is_drawn_whole():
+    pieces = draw_windows(np.random.default_rng(0), np.array([4]), batch_size=3, batch_length=4)
+    assert [field.tolist() for field in pieces] == [
+        [0, 1, 2],
+        [0, 0, 0],
+        [0, 0, 0],
+        [0, 0, 0],
+        [4, 4, 4],
+    ]
+    assert all(field.dtype == np.int64 for field in pieces)

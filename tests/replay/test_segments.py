@@ -37,6 +37,17 @@ def test_a_file_is_an_ordinary_numpy_file(tmp_path, storage):
     assert store.path(0).stat().st_size == store.file_bytes
 
 
+def test_records_are_read_across_borders(tmp_path, storage):
+    store = make(tmp_path, storage)
+    for number in range(3):
+        store.create(number)
+        fill(store[number], 4 * number)
+    pieces = [(done, records["reward"].tolist()) for done, records in store.read(3, 7)]
+    assert pieces == [(0, [3]), (1, [4, 5, 6, 7]), (5, [8, 9])]
+    assert [done for done, _ in store.read(4, 4)] == [0]
+    assert list(store.read(4, 0)) == []
+
+
 def test_a_file_has_all_its_blocks_from_the_beginning(tmp_path):
     store = Segments(tmp_path, DTYPE, 10_000, "disk")
     store.create(0)

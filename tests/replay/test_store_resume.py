@@ -209,6 +209,24 @@ def test_the_open_episode_can_be_truncated(make_replay):
     assert len(again) == 10
 
 
+def test_an_episode_truncated_in_a_lost_future_is_open_again(make_replay):
+    replay = make_replay()
+    add_episode(replay, 1, 30, stop=8)  # to the end of a segment
+    state = replay.state_dict()
+    replay.truncate_open_episode()
+    add_episode(replay, 2, 5)
+    replay.state_dict()
+    resumed = make_replay()
+    resumed.load_state_dict(state)
+    for t in range(8, 12):
+        resumed.add(counting_record(1, t, 12))
+    again = make_replay()
+    again.load_state_dict(resumed.state_dict())
+    for one in (resumed, again):
+        for batch in batches(one, 0, 10):
+            np.testing.assert_array_equal(batch["is_last"], batch["reward"] == 111)
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

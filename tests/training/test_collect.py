@@ -8,8 +8,18 @@ import pytest
 import torch
 
 from harmony.build import build_env
+from harmony.envs.probe import CountingEnv
 from harmony.envs.stream import EpisodeStream
-from harmony.training.collect import Episode, Player, finished, random_action
+from harmony.errors import ConfigError
+from harmony.replay.store import Replay
+from harmony.training.collect import (
+    Episode,
+    Player,
+    can_sample,
+    collect_step,
+    finished,
+    random_action,
+)
 from tests import tiny
 
 
@@ -48,6 +58,20 @@ def test_random_discrete_actions_are_one_hot_and_even():
     assert drawn.mean(0) == pytest.approx([1 / 3] * 3, abs=0.06)
 
 
+def test_random_multi_discrete_actions_are_one_hot_in_each_component():
+    rng = np.random.default_rng(0)
+    space = gymnasium.spaces.MultiDiscrete([3, 2, 1])
+    drawn = np.stack([random_action(space, rng) for _ in range(1200)])
+    assert drawn.dtype == np.float32
+    assert drawn.shape == (1200, 6)
+    parts = np.split(drawn, [3, 5], axis=1)
+    for part, size in zip(parts, (3, 2, 1), strict=True):
+        assert set(part.sum(1)) == {1.0}
+        assert part.mean(0) == pytest.approx([1 / size] * size, abs=0.05)
+    # The components are drawn apart: all six combinations come up.
+    assert len({(int(a.argmax()), int(b.argmax())) for a, b, _ in zip(*parts, strict=True)}) == 6
+
+
 def test_a_player_answers_one_record():
     records = stream()
     action = player().act(records.reset())
@@ -63,6 +87,76 @@ def test_a_player_remembers_its_last_action():
     assert who.carry.latent.stoch.sum() == 3  # three one-hot variables
     who.act(records.step(first))
     assert who.carry.latent.deter.abs().sum() > 0
+
+
+def test_actions_beyond_the_bounds_are_cut_for_env_replay_and_carry(monkeypatch, tmp_path):
+    who, records = player(), stream()
+    drawn = torch.tensor([[-1.75, 0.25]])
+    carry = who.carry._replace(action=drawn)
+    monkeypatch.setattr(who.agent, "act", lambda *_: (drawn, carry))
+    seen = []
+    original = records.env.step
+    monkeypatch.setattr(
+        records.env, "step", lambda action: (seen.append(action.tolist()), original(action))[1]
+    )
+    replay = Replay(
+        record_spec=records.record_spec,
+        directory=tmp_path,
+        capacity=100,
+        batch_size=1,
+        batch_length=2,
+        sequences="stream",
+    )
+    collect_step(records, replay, who.act)
+    assert seen == [[-1.0, 0.25]]
+    batch = replay.sample(np.random.default_rng(0))
+    assert batch["action"].tolist() == [[[0.0, 0.0], [-1.0, 0.25]]]
+    assert who.carry.action.tolist() == [[-1.0, 0.25]]
+    assert records.state_dict()["actions"].tolist() == [[-1.0, 0.25]]
+
+
+def test_actions_within_the_bounds_stay_bit_for_bit(monkeypatch):
+    who, records = player(), stream()
+    drawn = torch.tensor([[np.float32(0.1), -1.0]])
+    monkeypatch.setattr(who.agent, "act", lambda *_: (drawn, who.carry))
+    assert who.act(records.reset()).tobytes() == drawn.numpy().tobytes()
+
+
+def counting(tmp_path, length, **settings):
+    """A stream whose episodes have length + 1 records, and a replay for it."""
+    records = EpisodeStream(CountingEnv(length=length, image_size=2), lambda k: k)
+    given = {"capacity": 1000, "batch_size": 2, "batch_length": 6, "segment_steps": 64}
+    replay = Replay(record_spec=records.record_spec, directory=tmp_path, **given | settings)
+    return records, replay
+
+
+def episodes_until_ready(records, replay):
+    """Episodes that a prefill takes."""
+    for episodes in range(1, 100):
+        while collect_step(records, replay, lambda _: np.zeros(2, np.float32)) is None:
+            pass
+        if can_sample(replay, records, episodes):
+            return episodes
+    return None
+
+
+def test_a_prefill_needs_one_episode_that_is_long_enough(tmp_path):
+    assert episodes_until_ready(*counting(tmp_path, 5)) == 1
+
+
+def test_a_prefill_of_short_episodes_is_given_up(tmp_path):
+    with pytest.raises(ConfigError, match=r"min_length records, got none in 20 \(the last has 5\)"):
+        episodes_until_ready(*counting(tmp_path, 4))
+
+
+def test_a_prefill_of_the_stream_needs_a_window(tmp_path):
+    # Two records an episode: the third one fills a window of six.
+    assert episodes_until_ready(*counting(tmp_path, 1, sequences="stream")) == 3
+
+
+def test_a_prefill_of_the_stream_is_never_given_up(tmp_path):
+    found = counting(tmp_path, 1, sequences="stream", batch_length=60)
+    assert episodes_until_ready(*found) == 30
 
 
 def test_a_player_continues_from_its_state():

@@ -110,6 +110,32 @@ def test_the_schedule_to_the_step(tmp_path, monkeypatch):
     assert trainer.checkpoints.steps() == [38, 50]
 
 
+def test_a_train_ratio_takes_the_place_of_the_distance(tmp_path, monkeypatch):
+    # Six replayed steps an agent step, batches of 2 * 4: three updates in four agent steps.
+    trainer = tiny.trainer(tmp_path, "training.train_ratio=6", TWO_UPDATES)
+    events = record(trainer, monkeypatch)
+    trainer.run()
+    steps = [step for what, step, _ in events if what == "update"]
+    # floor(3 n / 4) grows at each step that is not 1 above a multiple of four.
+    assert steps == [20, 20, 20, *(n for n in range(21, 51) if n % 4 != 1)]
+
+
+RATIO_AND_STREAM = ("training.train_ratio=6", "replay.sequences=stream", "replay.batch_length=7")
+
+
+@pytest.mark.parametrize("count", [14, 52, 71])
+def test_stopped_and_continued_with_a_ratio_and_the_stream(tmp_path, count):
+    def finish(run_dir, stop):
+        trainer = tiny.trainer(run_dir, *RATIO_AND_STREAM, stop=tiny.StopAt(stop))
+        try:
+            trainer.run()
+        except Stopped:
+            return finish(run_dir, 10**6)
+        return final_state(trainer)
+
+    assert_same(finish(tmp_path / "stopped", count), finish(tmp_path / "calm", 10**6))
+
+
 def test_rows_carry_what_they_should(calm):
     rows = calm[0]["rows"]
     by_step = [row["env_step"] for row in rows]

@@ -1,0 +1,55 @@
+"""The tanh of a normal variable, as pure functions of the normal's mean and standard deviation.
+
+Source: change of variables; the quadrature is Gauss and Hermite's (Abramowitz and Stegun, 25.4.46).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+LARGEST = 0.99999997  # atanh stays finite
+NODES = 24
+
+
+def log_slope(x: Tensor) -> Tensor:
+    """Log of the derivative of tanh at x: log(1 - tanh(x)^2), without overflow; (...)."""
+    return 2 * (math.log(2.0) - x - F.softplus(-2 * x))
+
+
+def log_prob(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density of each component, in nats.
+
+    Args:
+        action: (..., A), in (-1, 1); values at the bounds count as just inside.
+        mean: (..., A), before the tanh.
+        std: (..., A), before the tanh, positive.
+    """
+    x = torch.atanh(action.clamp(-LARGEST, LARGEST))
+    standard = (x - mean) / std
+    return -0.5 * standard.square() - std.log() - HALF_LOG_TWO_PI - log_slope(x)
+
+
+@functools.cache
+def _quadrature(device: torch.device) -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    to_tensor = functools.partial(torch.tensor, dtype=torch.float32, device=device)
+    return to_tensor(nodes), to_tensor(weights / weights.sum())
+
+
+def entropy(mean: Tensor, std: Tensor) -> Tensor:
+    """Differential entropy of each component, in nats: that of the normal plus E[log slope].
+
+    Args:
+        mean: (..., A), before the tanh.
+        std: (..., A), before the tanh, positive.
+    """
+    nodes, weights = _quadrature(mean.device)
+    x = mean.unsqueeze(-1) + std.unsqueeze(-1) * nodes
+    return std.log() + HALF_LOG_TWO_PI + 0.5 + (log_slope(x) * weights).sum(-1)
