@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from harmony.behavior.actor_critic import ActorCritic
 from harmony.decoder_probe import DecoderProbe, NoProbe
+from harmony.harmonizer import LossSum
 from harmony.models.world_model import Modelled, WorldModel
 from harmony.types import Batch, Carry, Losses, Metrics
 
@@ -35,16 +36,6 @@ class Optimizer(Protocol):
         """Restores it."""
 
 
-class HarmonizerPart(Protocol):
-    """Makes losses one scalar; see `harmony.harmonizer`."""
-
-    def __call__(self, losses: Losses) -> Tensor:
-        """Losses of shape (B, T) or () to ()."""
-
-    def metrics(self, losses: Losses) -> Metrics:
-        """What a person wants to see of it, () each."""
-
-
 class Precision(Protocol):
     """The number format of the arithmetic; see `harmony.training.precision`."""
 
@@ -97,7 +88,7 @@ class DreamerAgent(nn.Module):
         self,
         *,
         world_model: WorldModel,
-        harmonizer: nn.Module,
+        harmonizer: LossSum,
         behavior: ActorCritic,
         probe: NoProbe | DecoderProbe,
         optimizers: Optimizers,
@@ -210,7 +201,9 @@ class DreamerAgent(nn.Module):
             action = actor.mode(stats)
         return action, Carry(latent, action)
 
-    def open_loop(self, batch: Batch, generator: torch.Generator, context: int = 5) -> Tensor | None:
+    def open_loop(
+        self, batch: Batch, generator: torch.Generator, context: int = 5
+    ) -> Tensor | None:
         """Prediction video of up to six sequences, (T, 3 * Hi, B * Wi, C) uint8.
 
         None where nothing decodes feats: the objective has no decoder, and no probe has one.
@@ -225,198 +218,6 @@ class DreamerAgent(nn.Module):
             return self.world_model.open_loop(few, noise, context, decoder)
 
     def bad_steps(self) -> tuple[int, int]:
-        """Steps skipped as not finite: in all, and in a row up to now. Syncs the device."""
-
-    def state_dict(self) -> Snapshot:
-        """All state."""
-
-    def load_state_dict(self, state: Snapshot) -> None:
-        """Restores it."""
-
-
-class HarmonizerPart(Protocol):
-    """Makes losses one scalar; see `harmony.harmonizer`."""
-
-    def __call__(self, losses: Losses) -> Tensor:
-        """Losses of shape (B, T) or () to ()."""
-
-    def metrics(self, losses: Losses) -> Metrics:
-        """What a person wants to see of it, () each."""
-
-
-class Precision(Protocol):
-    """The number format of the arithmetic; see `harmony.training.precision`."""
-
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """A context for the forward passes."""
-
-
-class Optimizers(NamedTuple):
-    """One optimizer a part.
-
-    Attributes:
-        model: world model and harmonizer, together as in the original.
-        actor: the actor.
-        critic: the critic; its step is an update's last.
-        probe: the probe, None where there is none.
-    """
-
-    model: Optimizer
-    actor: Optimizer
-    critic: Optimizer
-    probe: Optimizer | None = None
-
-    def named(self) -> dict[str, Optimizer]:
-        """Those that there are."""
-        return {name: each for name, each in self._asdict().items() if each is not None}
-
-
-class Generators(NamedTuple):
-    """One stream of random numbers a purpose, on the agent's device."""
-
-    observe: torch.Generator
-    imagine: torch.Generator
-    policy: torch.Generator
-
-
-class DreamerAgent(nn.Module):
-    """World model, harmonizer, behaviour, and what trains them.
-
-    Args:
-        world_model: models observations, rewards and dynamics.
-        harmonizer: makes one scalar of the world model's losses.
-        behavior: actor and critic.
-        probe: learns from feats and changes nothing else.
-        optimizers: one for each.
-        precision: number format of the forward passes.
-        generators: random streams.
-    """
-
-    def __init__(
-        self,
-        *,
-        world_model: WorldModel,
-        harmonizer: nn.Module,
-        behavior: ActorCritic,
-        probe: NoProbe | DecoderProbe,
-        optimizers: Optimizers,
-        precision: Precision,
-        generators: Generators,
-    ) -> None:
-        super().__init__()
-        self.world_model = world_model
-        self.harmonizer = harmonizer
-        self.behavior = behavior
-        self.probe = probe
-        self.optimizers = optimizers
-        self.precision = precision
-        self.generators = generators
-        self.updates = 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    def update(self, batch: Batch) -> Metrics:
-        """One training step of every part; nothing in it waits for the device.
-
-        Args:
-            batch: see `harmony.types.Batch`, on the agent's device.
-
-        Returns:
-            Scalars by name, on the device.
-        """
-        # World model.
-        noise = self.world_model.draw_noise(batch, self.generators.observe)
-        with self.precision.autocast(self.device):
-            modelled = self.world_model.losses(batch, noise)
-        total = self.harmonizer(modelled.losses)
-        metrics = modelled.metrics | self._loss_metrics(modelled.losses, total)
-        metrics |= self.optimizers.model.step(total)
-
-        # Imagination, from every posterior state of the batch.
-        start, is_terminal = modelled.latent.detach().flatten_time(), modelled.batch["is_terminal"]
-        draws = self.behavior.draw_noise(self.world_model, start, self.generators.imagine)
-        with self.precision.autocast(self.device):
-            rollout, targets = self.behavior.imagine(
-                self.world_model, start, is_terminal.flatten(), draws
-            )
-
-            # Actor and critic.
-            actor_loss, actor_metrics = self.behavior.actor_loss(rollout, targets)
-            critic_loss, critic_metrics = self.behavior.critic_loss(rollout, targets)
-            critic_loss = critic_loss + self.behavior.replay_loss(
-                self.world_model, modelled, targets
-            )
-        metrics |= actor_metrics | self.optimizers.actor.step(actor_loss)
-        metrics |= critic_metrics | self.optimizers.critic.step(critic_loss)
-
-        # What follows.
-        self.world_model.after_update()
-        self.behavior.slow_critic.follow(self.behavior.critic, self.updates)
-        metrics |= self._update_probe(modelled)
-        self.updates += 1
-        return metrics
-
-    @torch.no_grad()
-    def _loss_metrics(self, losses: Losses, total: Tensor) -> Metrics:
-        means = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
-        return means | self.harmonizer.metrics(losses) | {"loss/total": total.detach()}
-
-    def _update_probe(self, modelled: Modelled) -> Metrics:
-        if self.optimizers.probe is None:
-            return {}
-        with self.precision.autocast(self.device):
-            feat = self.world_model.rssm.get_feat(modelled.latent.detach())
-            loss = self.probe.loss(feat, modelled.obs)
-        return {"probe/loss": loss.detach()} | self.optimizers.probe.step(loss)
-
-    def initial(self, batch_size: int) -> Carry:
-        """What the policy remembers before the first step of a run."""
-        latent = self.world_model.rssm.initial(batch_size, self.device)
-        action_size = self.world_model.rssm.action_size
-        return Carry(latent, torch.zeros(batch_size, action_size, device=self.device))
-
-    @torch.no_grad()
-    def act(
-        self, obs: Mapping[str, Tensor], carry: Carry, mode: Mode, generator: torch.Generator
-    ) -> tuple[Tensor, Carry]:
-        """Chooses actions.
-
-        Args:
-            obs: one step of a batch of environments: (B, ...) by name, with is_first (B,) bool.
-            carry: what the last call returned, or `initial`.
-            mode: train samples the policy, eval does what the behaviour says (`eval_action`); the
-                latent is sampled in both.
-            generator: random stream, on the agent's device.
-
-        Returns:
-            (B, A) float32, and what to pass to the next call.
-
-        Source: `agents/dreamerv2.py: policy` of the torch original.
-        """
-        batch_size = carry.action.shape[0]
-        rssm, actor = self.world_model.rssm, self.behavior.actor
-        noise = rssm.latent.draw_noise((batch_size,), generator, self.device)
-        with self.precision.autocast(self.device):
-            embed = self.world_model.encoder(self.world_model.observations(obs))
-            latent = rssm.obs_step(carry.latent, carry.action, embed, obs["is_first"], noise)
-            stats = actor.stats(rssm.get_feat(latent))
-        if mode == "train" or self.behavior.eval_action == "sample":
-            action = actor.sample(stats, actor.draw_noise((batch_size,), generator, self.device))
-        else:
-            action = actor.mode(stats)
-        return action, Carry(latent, action)
-
-    def open_loop(self, batch: Batch, generator: torch.Generator, context: int = 5) -> Tensor:
-        """Prediction video of up to six sequences, (T, 3 * Hi, B * Wi, C) uint8."""
-        few = {key: value[:6] for key, value in batch.items()}
-        noise = self.world_model.draw_noise(few, generator)
-        with self.precision.autocast(self.device):
-            return self.world_model.open_loop(few, noise, context)
-
-    def bad_steps(self) -> tuple[int, int]:
         """Skipped steps of all optimizers: in all, and the longest row up to now. Syncs."""
         counts = [optimizer.bad_steps() for optimizer in self.optimizers.named().values()]
         return sum(total for total, _ in counts), max(row for _, row in counts)
@@ -426,8 +227,7 @@ class DreamerAgent(nn.Module):
         return {
             "modules": self.state_dict(),
             "optimizers": {
-                name: optimizer.state_dict()
-                for name, optimizer in self.optimizers.named().items()
+                name: optimizer.state_dict() for name, optimizer in self.optimizers.named().items()
             },
             "generators": {
                 name: generator.get_state() for name, generator in self.generators._asdict().items()

@@ -7,8 +7,7 @@ which their sizes become known: encoder, RSSM, heads, behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from torch import nn
 
 from harmony.agent import DreamerAgent, Generators, Optimizers
 from harmony.behavior.actor_critic import ActorCritic
-from harmony.behavior.replay_value import ReplayValue
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed
 from harmony.config.nodes import instantiate
@@ -28,7 +26,7 @@ from harmony.envs.stream import EpisodeStream
 from harmony.errors import ConfigError
 from harmony.harmonizer import LossSum, fit_groups
 from harmony.models.world_model import ModelNoise, WorldModel
-from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS, Parts
+from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS, Parts, make_behavior, make_world_model
 from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
@@ -42,6 +40,7 @@ from harmony.training.weights import load_weights, weights_file
 from harmony.types import Losses
 
 Env = gymnasium.Env[dict[str, np.ndarray], Any]
+
 
 def build_device(name: str) -> torch.device:
     """The device that a name means; auto takes CUDA where there is one.
@@ -164,8 +163,8 @@ def build_agent(
         # Weights are drawn on the CPU, so that every device begins with the same ones.
         torch.manual_seed(seeds.integer("init"))
         try:
-            world_model = _world_model(parts, shapes, sum(sizes))
-            behavior = _behavior(parts, world_model.rssm.feat_size, kind, sizes)
+            world_model = make_world_model(parts, shapes, sum(sizes))
+            behavior = make_behavior(parts, world_model.rssm.feat_size, kind, sizes)
             losses = dry_losses(world_model, shapes, sum(sizes))
             harmonizer = _harmonizer(config["harmony"], parts, losses)
             probe = _probe(config["probe"], world_model, shapes)
@@ -213,38 +212,6 @@ def dry_losses(
     obs = {name: torch.zeros(*lead, *shape) for name, shape in shapes.items()}
     noise = torch.zeros(world_model.views.count, 2, world_model.rssm.latent.noise_size)
     return world_model.losses({**flags, **numbers, **obs}, ModelNoise(noise)).losses
-
-
-def _world_model(
-    parts: Parts, shapes: Mapping[str, tuple[int, ...]], action_size: int
-) -> WorldModel:
-    encoder = parts.encoder(shapes)
-    rssm = parts.rssm(encoder.embed_size, action_size)
-    return WorldModel(
-        encoder=encoder,
-        rssm=rssm,
-        dynamics_loss=parts.dynamics_loss,
-        objective=parts.objective(encoder, rssm.feat_size, shapes),
-        reward=parts.reward(rssm.feat_size),
-        cont=parts.cont(rssm.feat_size),
-        views=parts.views,
-    )
-
-
-def _behavior(parts: Parts, feat_size: int, kind: str, sizes: list[int]) -> ActorCritic:
-    discrete = kind == "discrete"
-    make_actor = parts.actor["discrete" if discrete else "continuous"]
-    actor = make_actor(feat_size, sizes if discrete else sizes[0])
-    critic = parts.critic(feat_size)
-    return parts.behavior(
-        actor=actor,
-        critic=critic,
-        slow_critic=parts.slow_critic(critic),
-        actor_gradient=parts.actor_gradient[kind],
-        targets=parts.targets,
-        return_norm=parts.return_norm,
-        replay_value=parts.replay_value,
-    )
 
 
 OPTIONAL_LOSSES = ("image", "vector")
@@ -295,13 +262,13 @@ def _optimizers(
 
 
 def _model_groups(world_model: WorldModel, harmonizer: LossSum) -> list[Any]:
-    """Weights of the world model and scalars of the harmonizer; some may have a rate of their own."""
+    """Weights of the world model, scalars of the harmonizer; some may have a rate of their own."""
     own = harmonizer.param_groups()
     if not own:
         return _trained(world_model, harmonizer)
     named = {id(param) for params, _ in own for param in params}
     shared = [p for p in _trained(world_model, harmonizer) if id(p) not in named]
-    return [{"params": shared}, *({"params": params, "lr": lr} for params, lr in own)]
+    return [*shared, *({"params": params, "lr": lr} for params, lr in own)]
 
 
 def _trained(*modules: nn.Module) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""What an algorithm is made of: the sections of `algorithm`, and what the classes get at run time."""
+"""What an algorithm is made of: the sections of `algorithm`, and what they get at run time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from harmony.decoder_probe import DecoderProbe, NoProbe
 from harmony.models.cells import BlockGRUCell, GRUCell
 from harmony.models.decoders import Decoder
 from harmony.models.dynamics_loss import DynamicsLoss
-from harmony.models.encoders import Encoder
+from harmony.models.encoders import Encoder, Shapes
 from harmony.models.heads import ConstantDiscount, ContinueHead, DiscountHead, RewardHead
 from harmony.models.objectives.prototypes import Prototypes
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.views import Views
+from harmony.models.world_model import WorldModel
 from harmony.nn.cnn import ConvDecoder, ConvEncoder
 from harmony.nn.layers import Style
 from harmony.nn.same_cnn import BlockDecoder, PooledEncoder, StridedDecoder, StridedEncoder
@@ -135,3 +136,51 @@ class Parts:
 
 SCHEMAS: Mapping[str, Callable[..., Any]] = {"algorithm": Parts, "algorithm.actor": actors}
 """Plain sections and what their keys are checked against."""
+
+
+def make_world_model(parts: Parts, shapes: Shapes, action_size: int) -> WorldModel:
+    """A world model with fresh weights.
+
+    Args:
+        parts: of the algorithm.
+        shapes: of the observations, images channel last.
+        action_size: A.
+
+    Raises:
+        ValueError: parts that don't fit each other or the observations.
+    """
+    encoder = parts.encoder(shapes)
+    rssm = parts.rssm(encoder.embed_size, action_size)
+    return WorldModel(
+        encoder=encoder,
+        rssm=rssm,
+        dynamics_loss=parts.dynamics_loss,
+        objective=parts.objective(encoder, rssm.feat_size, shapes),
+        reward=parts.reward(rssm.feat_size),
+        cont=parts.cont(rssm.feat_size),
+        views=parts.views,
+    )
+
+
+def make_behavior(parts: Parts, feat_size: int, kind: str, sizes: list[int]) -> ActorCritic:
+    """Actor and critic with fresh weights.
+
+    Args:
+        parts: of the algorithm.
+        feat_size: F.
+        kind: of the actions, `continuous` or `discrete`.
+        sizes: [A], or the number of options of each choice.
+
+    Raises:
+        ValueError: parts that don't fit each other.
+    """
+    critic = parts.critic(feat_size)
+    return parts.behavior(
+        actor=parts.actor[kind](feat_size, sizes if kind == "discrete" else sizes[0]),
+        critic=critic,
+        slow_critic=parts.slow_critic(critic),
+        actor_gradient=parts.actor_gradient[kind],
+        targets=parts.targets,
+        return_norm=parts.return_norm,
+        replay_value=parts.replay_value,
+    )

@@ -23,7 +23,7 @@ from tests.integration.test_kills import assert_same
 def run(tmp_path_factory):
     """A finished run."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    given = compose([*tiny.OVERRIDES, "training.env_steps=60", f"run_dir={path}"])
+    given = compose(tiny.overrides_of("training.env_steps=60", f"run_dir={path}"))
     assert train.run(given) == 0
     return path
 

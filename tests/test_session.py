@@ -45,7 +45,7 @@ class Display(tiny.Display):
 
 
 def composed(path, *overrides) -> Composed:
-    return compose([*tiny.OVERRIDES, *overrides, f"run_dir={path}"])
+    return compose(tiny.overrides_of(*overrides, f"run_dir={path}"))
 
 
 def open_run(path, *overrides):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def composed(path, *overrides):
-    return compose([*tiny.OVERRIDES, *overrides, f"run_dir={path}"])
+    return compose(tiny.overrides_of(*overrides, f"run_dir={path}"))
 
 
 def run(path, *overrides):
@@ -236,7 +236,7 @@ def test_a_launcher_without_multirun_is_refused(tmp_path):
 def test_a_process_that_is_terminated_saves_and_exits_with_143(tmp_path):
     path = tmp_path / "run"
     command = [
-        sys.executable, "-m", "harmony", *tiny.OVERRIDES, "training.env_steps=1_000_000",
+        sys.executable, "-m", "harmony", *tiny.overrides_of(), "training.env_steps=1_000_000",
         "checkpoint.every_env_steps=1_000_000", "evaluation.every_env_steps=1_000_000",
         f"run_dir={path}",
     ]  # fmt: skip

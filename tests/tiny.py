@@ -22,7 +22,6 @@ CPU = torch.device("cpu")
 OVERRIDES = (
     "env=probe", "debug=smoke", "tracking=none", "device=cpu",
     "env.image_size=8", "env.length=10", "env.action_repeat=2",
-    "algorithm.encoder.kernels=[4,3]", "algorithm.decoder.kernels=[3,4]",
     "algorithm.behavior.horizon=3",
     "size.deter=8", "size.hidden=8", "size.units=8", "size.stoch=3", "size.classes=3",
     "replay.batch_length=4", "replay.capacity=30", "replay.segment_steps=8",
@@ -31,11 +30,27 @@ OVERRIDES = (
     "evaluation.every_env_steps=30", "evaluation.video=false",
     "checkpoint.every_env_steps=25", "checkpoint.every_minutes=1e6",
 )  # fmt: skip
+KERNELS = ("algorithm.encoder.cnn.kernels=[4,3]", "algorithm.decoder.cnn.kernels=[3,4]")
+MULTIPLES = ("algorithm.encoder.cnn.multiples=[2]", "algorithm.decoder.cnn.multiples=[2]")
+BLOCKS = ("algorithm.rssm.cell.blocks=2", "algorithm.decoder.cnn.blocks=2")
+OF_THE_ALGORITHM = {
+    "dreamerv2": KERNELS,
+    "dreamerpro": (*KERNELS, "algorithm.objective.prototypes=12", "algorithm.objective.size=4"),
+    "dreamerv3": (),
+    "dreamerv3_2025": (*MULTIPLES, *BLOCKS),
+}
+ALGORITHMS = tuple(OF_THE_ALGORITHM)
+
+
+def overrides_of(*overrides: str) -> tuple[str, ...]:
+    """All overrides of a tiny run: those of its algorithm's networks too."""
+    chosen = [given.removeprefix("algorithm=") for given in overrides if given[:10] == "algorithm="]
+    return (*OVERRIDES, *OF_THE_ALGORITHM[chosen[-1] if chosen else "dreamerv2"], *overrides)
 
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    return compose([*OVERRIDES, *overrides]).config
+    return compose(overrides_of(*overrides)).config
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -55,16 +70,17 @@ def batch(
 ) -> dict[str, torch.Tensor]:
     """A batch of noise that fits `agent` of the same overrides."""
     env = build_env(config(*overrides))
-    kind, action_size = action_kind(env.action_space)
+    kind, sizes = action_kind(env.action_space)
     rng, lead = np.random.default_rng(seed), (batch_size, length)
-    action = rng.uniform(-1, 1, (*lead, action_size))
+    parts = [rng.uniform(-1, 1, (*lead, size)) for size in sizes]
     if kind == "discrete":
-        action = np.eye(action_size)[action.argmax(-1)]
+        parts = [np.eye(part.shape[-1])[part.argmax(-1)] for part in parts]
+    action = np.concatenate(parts, -1)
     is_first = np.zeros(lead, np.bool_)
     is_first[:, 0] = True
     action[:, 0] = 0.0
     arrays = {
-        "image": rng.integers(0, 256, (*lead, 8, 8, 3), np.uint8),
+        **_observations(observation_shapes(env), lead, rng),
         "action": action.astype(np.float32),
         "reward": rng.normal(size=lead).astype(np.float32),
         "is_first": is_first,
@@ -72,6 +88,18 @@ def batch(
         "is_terminal": np.zeros(lead, np.bool_),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _observations(
+    shapes: dict[str, tuple[int, ...]], lead: tuple[int, int], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Noise for images and vectors."""
+    return {
+        name: rng.integers(0, 256, (*lead, *shape), np.uint8)
+        if len(shape) == 3
+        else rng.normal(size=(*lead, *shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 class Display:

@@ -61,8 +61,8 @@ class _ContinuousActor(nn.Module):
         self.action_size = self.noise_size = action_size
         self.mlp = MLP(feat_size, layers=layers, units=units, style=style)
         size = self.mlp.out_size
-        self.mean = Linear(size, action_size, init=style.init, scale=out_scale)
-        self.std = Linear(size, action_size, init=style.init, scale=out_scale)
+        self.mean = Linear(size, action_size, init=style.out_init, scale=out_scale)
+        self.std = Linear(size, action_size, init=style.out_init, scale=out_scale)
 
     def _raw(self, feat: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.mlp(feat)
@@ -270,7 +270,7 @@ class TanhNormalActor(_ContinuousActor):
 
 
 class OneHotActor(nn.Module):
-    """A choice, or several at once, as concatenated one-hot vectors with straight-through gradients.
+    """A choice, or several at once, as one-hot vectors in a row with straight-through gradients.
 
     Args:
         feat_size: F.
@@ -303,11 +303,13 @@ class OneHotActor(nn.Module):
         self.noise_size = len(self.choices)
         self.unimix = unimix
         self.mlp = MLP(feat_size, layers=layers, units=units, style=style)
-        self.logit = Linear(self.mlp.out_size, self.action_size, init=style.init, scale=out_scale)
+        self.logit = Linear(
+            self.mlp.out_size, self.action_size, init=style.out_init, scale=out_scale
+        )
 
     def stats(self, feat: Tensor) -> Tensor:
         """(..., F) to (..., A): log-probabilities, normalised within each choice."""
-        parts = float_output(self.logit, self.mlp(feat)).split(self.choices, -1)
+        parts = torch.split(float_output(self.logit, self.mlp(feat)), self.choices, -1)
         if self.unimix:
             return torch.cat([unimix_logit(part, self.unimix) for part in parts], -1)
         return torch.cat([torch.log_softmax(part, -1) for part in parts], -1)
@@ -320,12 +322,12 @@ class OneHotActor(nn.Module):
 
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
         """(..., A), one-hot in each choice."""
-        parts = zip(stats.split(self.choices, -1), noise.unbind(-1), strict=True)
+        parts = zip(torch.split(stats, self.choices, -1), noise.unbind(-1), strict=True)
         return torch.cat([straight_through_onehot(part, uniform) for part, uniform in parts], -1)
 
     def mode(self, stats: Tensor) -> Tensor:
         """(..., A), one-hot of the likeliest option of each choice."""
-        parts = stats.split(self.choices, -1)
+        parts = torch.split(stats, self.choices, -1)
         modes = [F.one_hot(part.argmax(-1), part.shape[-1]) for part in parts]
         return torch.cat(modes, -1).to(stats.dtype)
 

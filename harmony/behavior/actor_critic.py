@@ -63,7 +63,7 @@ class ActorCritic(nn.Module):
     `agent.py: ImagActorCritic` (2023), `dreamerv3/agent.py: imag_loss` (2025).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each argument is one documented key
         self,
         *,
         actor: ActorPart,

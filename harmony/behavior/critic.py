@@ -40,7 +40,7 @@ class Critic(nn.Module):
         self.scalar = scalar or Mean()
         self.mlp = MLP(feat_size, layers=layers, units=units, style=style)
         self.output = Linear(
-            self.mlp.out_size, self.scalar.size, init=style.init, scale=out_scale
+            self.mlp.out_size, self.scalar.size, init=style.out_init, scale=out_scale
         )
 
     def raw(self, feat: Tensor) -> Tensor:
@@ -96,7 +96,8 @@ class SlowCritic(nn.Module):
         if updates % self.every_updates:
             return
         fraction = 1.0 if updates == 0 and self.copy_first else self.fraction
-        slow, fast = list(self.critic.parameters()), list(critic.parameters())
+        slow: list[Tensor] = list(self.critic.parameters())
+        fast: list[Tensor] = list(critic.parameters())
         if fraction == 1.0:
             torch._foreach_copy_(slow, fast)
         else:

@@ -54,7 +54,7 @@ class ReplayValue:
     def returns(self, batch: Batch, imagined: Tensor) -> Tensor:
         """(B, T - 1), the lambda returns of steps 0 .. T - 2.
 
-        An episode's last step ends the recursion: what comes after it in the row is another episode.
+        An episode's last step ends the recursion: what comes after it in the row is of another one.
 
         Args:
             batch: with reward, is_last, is_terminal (B, T).

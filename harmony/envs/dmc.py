@@ -50,6 +50,7 @@ ALIASES = {"cup_catch": "ball_in_cup_catch"}
 """Short names that the literature uses."""
 
 _UNBOUNDED = 1e10  # what dm_control gives as the bound of a control that has none
+_FREE, _BALL, _HINGE = 0, 1, 3  # MuJoCo's kinds of joints; 2 slides
 _DEFAULT_CAMERA = {"quadruped": 2}  # its camera 0 stays behind; the others use camera 0
 
 
@@ -145,6 +146,20 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         truncated = bool(step.last() and not terminated)
         return self._observe(step.observation), reward, terminated, truncated, {}
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What the simulator knows, float64 (n,) by quantity; reading it changes nothing.
+
+        `qpos/JOINT` and `qvel/JOINT` are in metres and radians, and seconds. A hinge without limits
+        is the cosine and sine of its angle, since a picture does not count turns. A free joint is
+        split into `position` and `quaternion`, `linear` and `angular`. `observation/NAME` is the
+        task's own observation, flattened.
+        """
+        physics = self._env.physics
+        observation = self._env.task.get_observation(physics)
+        flat = {f"observation/{key}": np.ravel(value) for key, value in observation.items()}
+        state = _joint_state(physics.model, physics.data) | flat
+        return {name: np.array(value, np.float64) for name, value in state.items()}
+
     def close(self) -> None:
         """Frees the rendering context."""
         self._camera.close()
@@ -168,6 +183,30 @@ def check_task(task: str) -> None:
         EnvError: it has not; names the nearest ones.
     """
     check_name(task, [*TASKS, *ALIASES], "dm_control")
+
+
+def _joint_state(model: Any, data: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - MuJoCo's
+    """Position and velocity of each joint, by name where it has one."""
+    positions: dict[str, np.ndarray] = {}
+    velocities: dict[str, np.ndarray] = {}
+    for joint in range(model.njnt):
+        name = model.id2name(joint, "joint") or f"joint_{joint}"
+        qpos, qvel = data.qpos[model.jnt_qposadr[joint] :], data.qvel[model.jnt_dofadr[joint] :]
+        kind = int(model.jnt_type[joint])
+        if kind == _FREE:
+            positions[f"qpos/{name}/position"] = qpos[:3]
+            positions[f"qpos/{name}/quaternion"] = qpos[3:7]
+            velocities[f"qvel/{name}/linear"] = qvel[:3]
+            velocities[f"qvel/{name}/angular"] = qvel[3:6]
+        elif kind == _BALL:
+            positions[f"qpos/{name}"], velocities[f"qvel/{name}"] = qpos[:4], qvel[:3]
+        else:
+            turns = kind == _HINGE and not model.jnt_limited[joint]
+            positions[f"qpos/{name}"] = (
+                np.array([np.cos(qpos[0]), np.sin(qpos[0])]) if turns else qpos[:1]
+            )
+            velocities[f"qvel/{name}"] = qvel[:1]
+    return positions | velocities
 
 
 def _load(domain: str, name: str) -> "control.Environment":

@@ -164,6 +164,23 @@ class MetaWorld(gymnasium.Env[Any, np.ndarray]):
         # OpenGL's bottom-up rows are the paper's order: see the class.
         return {"image": self._camera.draw()}, reward, False, truncated, {"success": success}
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What the simulator knows, float64 (n,) by quantity; reading it changes nothing.
+
+        Positions in metres: `hand/position`, `object/position`, `second_object/position` (zeros in
+        tasks without one) and `goal/position`; `gripper/opening` from 0 (closed) to 1. They are
+        entries of Meta-World's 39-vector, which also holds the quaternions and the step before.
+        """
+        now = self._env._get_curr_obs_combined_no_goal()
+        parts = {
+            "hand/position": now[:3],
+            "gripper/opening": now[3:4],
+            "object/position": now[4:7],
+            "second_object/position": now[11:14],
+            "goal/position": self._env._get_pos_goal(),
+        }
+        return {name: np.array(value, np.float64) for name, value in parts.items()}
+
     def close(self) -> None:
         """Frees the rendering context."""
         self._camera.close()

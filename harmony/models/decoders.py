@@ -50,7 +50,7 @@ class Decoder(nn.Module):
             self.mlp = MLP(feat_size, layers=vector_layers, units=vector_units, style=style)
             self.outputs = nn.ModuleDict(
                 {
-                    key: Linear(self.mlp.out_size, shapes[key][0], init=style.init)
+                    key: Linear(self.mlp.out_size, shapes[key][0], init=style.out_init)
                     for key in self.vectors
                 }
             )

@@ -49,7 +49,7 @@ class RewardHead(nn.Module):
         self.scalar = scalar or Mean()
         self.mlp = MLP(feat_size, layers=layers, units=units, style=style)
         self.output = Linear(
-            self.mlp.out_size, self.scalar.size, init=style.init, scale=out_scale
+            self.mlp.out_size, self.scalar.size, init=style.out_init, scale=out_scale
         )
         self.transform = transform
         self.stop_gradient = stop_gradient
@@ -131,7 +131,7 @@ class _Head(nn.Module):
         super().__init__()
         self.gamma = discount
         self.mlp = MLP(feat_size, layers=layers, units=units, style=style)
-        self.output = Linear(self.mlp.out_size, 1, init=style.init)
+        self.output = Linear(self.mlp.out_size, 1, init=style.out_init)
         self.stop_gradient = stop_gradient
 
     def _logit(self, feat: Tensor) -> Tensor:

@@ -72,12 +72,12 @@ class RSSM(nn.Module):
         self.deter = self.cell.deter
         self.feat_size = latent.size + self.deter
         self.prior = MLP(self.deter, layers=prior_layers, units=hidden, style=style)
-        self.prior_out = Linear(hidden, latent.stats_size, init=style.init)
+        self.prior_out = Linear(hidden, latent.stats_size, init=style.out_init)
         self.post = JointLinear(
             (self.deter, embed_size), hidden, bias=style.has_bias, init=style.init
         )
         self.post_norm = style.normalize(hidden)
-        self.post_out = Linear(hidden, latent.stats_size, init=style.init)
+        self.post_out = Linear(hidden, latent.stats_size, init=style.out_init)
         self.first_deter = nn.Parameter(torch.zeros(self.deter)) if initial == "learned" else None
         self._act = style.activate()
 
@@ -119,7 +119,7 @@ class RSSM(nn.Module):
             action: (B, T, A), action t led to observation t.
             is_first: (B, T) bool; before such a step the state is `initial`, the action zero.
             noise: (B, T, noise_size), for the posterior's samples.
-            start: (B, D) and (B, Z), the states before the sequences; `initial` where there is none.
+            start: (B, D) and (B, Z), the states before the sequences; `initial` where it is None.
 
         Returns:
             Posterior states and the statistics of both distributions.

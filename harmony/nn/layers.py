@@ -67,12 +67,14 @@ class Style:
             on channels in convolutions.
         init: initialiser of the weights.
         bias: `always`, or only in `unnormed` layers, since a layer norm has a bias of its own.
+        out_init: initialiser of layers without norm and activation: outputs, first of all.
     """
 
     act: Act = "elu"
     norm: Norm = "none"
     init: Init = "glorot"
     bias: Bias = "always"
+    out_init: Init = "glorot"
 
     @property
     def has_bias(self) -> bool:
@@ -176,7 +178,7 @@ class Linear(nn.Linear):
 
 
 class BlockLinear(nn.Module):
-    """A linear map whose matrix is block-diagonal: each part of the input reaches one of the output.
+    """A linear map with a block-diagonal matrix: each part of the input reaches one of the output.
 
     Args:
         in_size: size of the input, a multiple of `blocks`.
@@ -247,7 +249,7 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """`torch.nn.ConvTranspose2d` with Dreamer's initialisers and zero bias; arguments as `Conv2d`."""
+    """`torch.nn.ConvTranspose2d` with Dreamer's initialisers, zero bias; arguments as `Conv2d`."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,9 @@ from harmony.nn.layers import (
 
 MULTIPLES = (2, 3, 4, 4)
 V3 = Style(act="silu", norm="layer", init="trunc_normal_avg", bias="unnormed")
-V3_2025 = Style(act="silu", norm="rms", init="trunc_normal_in", bias="always")
+V3_2025 = Style(
+    act="silu", norm="rms", init="trunc_normal_in", bias="always", out_init="trunc_normal_in"
+)
 
 
 def stages(side: int, min_side: int) -> int:
@@ -101,8 +104,8 @@ class StridedDecoder(nn.Module):
         super().__init__()
         count = stages(side, min_side)
         sizes = [depth * 2 ** (count - 1 - i) for i in range(count)]
-        self.input = Linear(in_size, sizes[0] * min_side**2, init=style.init)
-        self.min_side = min_side
+        self.input = Linear(in_size, sizes[0] * min_side**2, init=style.out_init)
+        self.min_side, self.channels = min_side, sizes[0]
         self.layers = nn.ModuleList(
             ConvTranspose2d(
                 sizes[i], sizes[i + 1], 4, 2, padding=1, bias=style.has_bias, init=style.init
@@ -110,20 +113,17 @@ class StridedDecoder(nn.Module):
             for i in range(count - 1)
         )
         self.norms = nn.ModuleList(ChannelNorm(style.normalize(size)) for size in sizes[1:])
-        self.output = ConvTranspose2d(sizes[-1], channels, 4, 2, padding=1, init=style.init)
+        self.output = ConvTranspose2d(sizes[-1], channels, 4, 2, padding=1, init=style.out_init)
         self._act = style.activate()
 
     def forward(self, feat: Tensor) -> Tensor:
         """(N, F) to (N, C, Hi, Wi), around zero."""
-        x = self.input(feat).reshape(-1, self.min_side, self.min_side, self._first_channels())
+        x = self.input(feat).reshape(-1, self.min_side, self.min_side, self.channels)
         x = x.permute(0, 3, 1, 2)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = self._act(norm(layer(x)))
         image: Tensor = self.output(x)
         return image
-
-    def _first_channels(self) -> int:
-        return int(self.input.out_features) // self.min_side**2
 
 
 class PooledEncoder(nn.Module):
@@ -157,10 +157,8 @@ class PooledEncoder(nn.Module):
         super().__init__()
         sizes = [channels, *(depth * multiple for multiple in multiples)]
         self.layers = nn.ModuleList(
-            Conv2d(
-                left, right, kernel, padding=kernel // 2, bias=style.has_bias, init=style.init
-            )
-            for left, right in zip(sizes[:-1], sizes[1:], strict=True)
+            Conv2d(left, right, kernel, padding=kernel // 2, bias=style.has_bias, init=style.init)
+            for left, right in itertools.pairwise(sizes)
         )
         self.norms = nn.ModuleList(ChannelNorm(style.normalize(size)) for size in sizes[1:])
         self.out_size = sizes[-1] * smallest_side(side, len(multiples)) ** 2
@@ -180,7 +178,7 @@ def smallest_side(side: int, halvings: int) -> int:
     Raises:
         ValueError: it is not whole, or not in 3 to 16.
     """
-    small, rest = divmod(side, 2**halvings)
+    small, rest = divmod(side, 1 << halvings)
     if rest or not 3 <= small <= 16:
         raise ValueError(
             f"images of side {side} can't be halved {halvings} times to a side of 3 to 16; change "
@@ -240,15 +238,17 @@ class BlockDecoder(nn.Module):
             for i in range(len(sizes) - 1)
         )  # fmt: skip
         self.norms = nn.ModuleList(ChannelNorm(style.normalize(size)) for size in sizes[1:])
-        self.output = Conv2d(sizes[-1], channels, kernel, padding=kernel // 2, init=style.init)
+        self.output = Conv2d(sizes[-1], channels, kernel, padding=kernel // 2, init=style.out_init)
         self._act = style.activate()
 
     def forward(self, feat: Tensor) -> Tensor:
         """(N, F) to (N, C, Hi, Wi), around zero: in [-0.5, 0.5]."""
-        stoch, deter = feat.split([feat.shape[-1] - self.deter, self.deter], -1)
+        stoch, deter = torch.split(feat, [feat.shape[-1] - self.deter, self.deter], -1)
         lead = (-1, self.side, self.side)
         # Each block gives some channels of every pixel; the image's channels are block-major.
-        blocks = self.from_deter(deter).reshape(-1, self.blocks, self.side, self.side, self.channels // self.blocks)
+        blocks = self.from_deter(deter).reshape(
+            -1, self.blocks, self.side, self.side, self.channels // self.blocks
+        )
         x0 = blocks.permute(0, 2, 3, 1, 4).reshape(*lead, self.channels)
         hidden = self._act(self.stoch_norm(self.stoch_in(stoch)))
         x1 = self.from_stoch(hidden).reshape(*lead, self.channels)

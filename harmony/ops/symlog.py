@@ -16,8 +16,8 @@ def symlog(x: Tensor) -> Tensor:
         (...).
 
     Source: DreamerV3 (arXiv 2301.04104), symlog predictions; `embodied/jax/nets.py` of the 2025
-    original. Differs: the gradient at exactly 0 is 1; the originals, which multiply by sign(x), have
-    0 there. The 2023 original writes log(1 + |x|), which loses the digits of a small x.
+    original. Differs: the gradient at exactly 0 is 1; the originals, which multiply by sign(x),
+    have 0 there. The 2023 original writes log(1 + |x|), which loses the digits of a small x.
     """
     sign = _sign(x)
     return sign * torch.log1p(sign * x)

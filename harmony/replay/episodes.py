@@ -26,7 +26,7 @@ class EpisodeIndex:
     Args:
         capacity: records in complete episodes above which the oldest episodes go.
         min_length: shorter episodes are forgotten.
-        min_steps: records that stay in complete episodes, even above the capacity.
+        min_steps: records that stay in complete episodes, even above the capacity; at least 1.
 
     Attributes:
         steps: records in the complete episodes.
@@ -101,9 +101,7 @@ class EpisodeIndex:
 
     def _drop_oldest(self) -> bool:
         dropped = False
-        while self.steps > self.capacity and self.steps - self._lengths[0] >= max(
-            self.min_steps, 1
-        ):
+        while self.steps > self.capacity and self.steps - self._lengths[0] >= self.min_steps:
             self._starts.popleft()
             self.steps -= self._lengths.popleft()
             dropped = True

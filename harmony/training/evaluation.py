@@ -114,7 +114,7 @@ class Evaluator:
         return Evaluation(results, np.stack(frames) if frames else None)
 
 
-def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> np.ndarray:
+def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> np.ndarray | None:
     """Truth, model and error of a few sequences of the replay.
 
     Args:
@@ -124,10 +124,10 @@ def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> n
         step: names the sequences.
 
     Returns:
-        (T, 3 * Hi, B * Wi, C) uint8.
+        (T, 3 * Hi, B * Wi, C) uint8; None where nothing decodes the agent's feats.
     """
     batch = replay.sample(seeds.numpy("open loop", step))
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
     generator = seeds.torch(agent.device, "open loop", step)
-    frames: np.ndarray = agent.open_loop(to_device(tensors, agent.device), generator).cpu().numpy()
-    return frames
+    frames = agent.open_loop(to_device(tensors, agent.device), generator)
+    return None if frames is None else frames.cpu().numpy()

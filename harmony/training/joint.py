@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from harmony.agent import Optimizer, Snapshot
+from harmony.training.skipping import ParamGroup, Params
 from harmony.types import Metrics
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter], str, torch.amp.GradScaler], Optimizer]
+MakeOptimizer = Callable[[Params, str, torch.amp.GradScaler], Optimizer]
 
 
 class Joint:
@@ -22,7 +23,8 @@ class Joint:
 
     Args:
         make: makes the one optimizer of weights, a name for its metrics and the loss scaler.
-        parts: weights by name of the part, in the order in which the parts step in an update.
+        parts: weights, and groups of them, by name of the part, in the order in which the parts
+            step in an update.
         loss_scaler: scales losses in half precision; disabled elsewhere.
 
     Source: `embodied/jax/opt.py: Optimizer` of the 2025 original, which has one loss for all.
@@ -34,7 +36,7 @@ class Joint:
     def __init__(
         self,
         make: MakeOptimizer,
-        parts: Mapping[str, list[nn.Parameter]],
+        parts: Mapping[str, Sequence[nn.Parameter | ParamGroup]],
         loss_scaler: torch.amp.GradScaler,
     ) -> None:
         self.names = list(parts)

@@ -21,7 +21,7 @@ class LaProp:
     warmup go on; it is counted on the device.
 
     Args:
-        params: what is trained, float32: weights, or groups of them with learning rates of their
+        params: what is trained, float32: weights, and groups of them with learning rates of their
             own.
         name: segment of the metric's name.
         loss_scaler: scales losses in half precision; disabled elsewhere.
@@ -99,7 +99,7 @@ class LaProp:
         assert isinstance(laprop, dict)
         assert isinstance(count, Tensor)
         self.laprop.load_state_dict(laprop)
-        self.laprop.count = count.to(self.laprop.count.device)
+        self.laprop.count.copy_(count)
         self.skipping.load_state_dict(state)
 
 
@@ -145,6 +145,7 @@ class _Update(torch.optim.Optimizer):
         self.warmup_updates = warmup_updates
         self.count = torch.zeros((), device=self.param_groups[0]["params"][0].device)
 
+    # Torch declares overloads with a closure, which nothing here needs.
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Takes the gradients into moments and weights; they are overwritten."""
@@ -159,7 +160,7 @@ class _Update(torch.optim.Optimizer):
             params = [param for param in group["params"] if param.grad is not None]
             momenta = self._accumulate(params, good, correct2.sqrt())
             torch._foreach_add_(params, torch._foreach_mul(momenta, rate * -group["lr"]))
-        self.count = self.count + good
+        self.count.add_(good)
 
     def _accumulate(self, params: list[nn.Parameter], good: Tensor, root: Tensor) -> list[Tensor]:
         """Updates the moments and gives the first.

@@ -232,7 +232,13 @@ class Trainer:
         if schedule.video and result.frames is not None:
             self.journal.video(progress, "evaluation", result.frames)
             video = open_loop(self.agent, self.replay, self.seeds, progress.env_step)
-            self.journal.video(progress, "open_loop", video)
+            if video is not None:
+                self.journal.video(progress, "open_loop", video)
+            elif progress.best_return is None:
+                self.journal.message(
+                    "no open-loop video: nothing decodes what the model predicts; add "
+                    "probe=decoder for one"
+                )
         if progress.best_return is None or result.mean_return > progress.best_return:
             progress.best_return = result.mean_return
             self.checkpoints.save_named("best", self._weights())

@@ -22,7 +22,7 @@ class Adam:
     on the device.
 
     Args:
-        params: what is trained: weights, or groups of them with learning rates of their own.
+        params: what is trained: weights, and groups of them with learning rates of their own.
         name: segment of the metric's name.
         loss_scaler: scales losses in half precision; disabled elsewhere.
         lr: learning rate of weights in no group.

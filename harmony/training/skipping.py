@@ -18,14 +18,15 @@ class ParamGroup(TypedDict):
     lr: float
 
 
-Params = Iterable[nn.Parameter] | Iterable[ParamGroup]
+Params = Iterable[nn.Parameter | ParamGroup]
+"""What an optimizer trains: weights, groups of weights, or both."""
 
 
 def param_groups(params: Params, lr: float) -> list[dict[str, Any]]:
-    """Groups as `torch.optim` takes them; plain weights become one group.
+    """Groups as `torch.optim` takes them; weights in no group become the first one.
 
     Args:
-        params: all weights, or all groups.
+        params: weights and groups, in any order.
         lr: learning rate of weights in no group.
     """
     groups: list[dict[str, Any]] = []
@@ -72,12 +73,13 @@ class SkippingStep:
         Args:
             bad: () float32, 1 where the step must be skipped, else 0.
         """
-        # What the loss scaler finds is among what is bad here, so its own step is not needed.
+        # What the loss scaler finds is among what is bad here, so its own step is not needed. The
+        # attribute is torch's contract with fused optimizers, which its types don't know.
         self.inner.found_inf = bad  # type: ignore[attr-defined]
         self.inner.step()
         self.loss_scaler.update()
-        self.skipped += bad
-        self.skipped_in_row = (self.skipped_in_row + bad) * bad
+        self.skipped.add_(bad)
+        self.skipped_in_row.add_(bad).mul_(bad)
 
     def bad_steps(self) -> tuple[int, int]:
         """Skipped steps: in all, and in a row up to now. Waits for the device."""
@@ -100,8 +102,8 @@ class SkippingStep:
         assert isinstance(skipped, Tensor)
         assert isinstance(in_row, Tensor)
         self.loss_scaler.load_state_dict(loss_scaler)
-        self.skipped = skipped.to(self.skipped.device)
-        self.skipped_in_row = in_row.to(self.skipped_in_row.device)
+        self.skipped.copy_(skipped)
+        self.skipped_in_row.copy_(in_row)
 
 
 def is_bad(loss: Tensor, norm: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Golden:
     """One file of values that the original computed."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self._arrays = np.load(HERE / f"{name}.npz")
         self.meta: dict[str, Any] = json.loads(str(self._arrays["meta"]))
 
@@ -50,17 +51,21 @@ class Golden:
     def __contains__(self, key: str) -> bool:
         return key in self._arrays.files
 
-    def named(self, group: str) -> dict[str, Tensor]:
-        """Arrays of `param` or `grad` by our name."""
+    def group(self, group: str) -> dict[str, Tensor]:
+        """Arrays of `param`, `grad` or any other prefix by the original's name."""
         start = f"{group}/"
         keys = [key for key in self._arrays.files if key.startswith(start)]
-        return {our_name(key.removeprefix(start)): self[key] for key in keys}
+        return {key.removeprefix(start): self[key] for key in keys}
 
-    def image(self) -> Tensor:
-        """The images, drawn again from their seed and checked."""
-        rng = np.random.default_rng(self.meta["image_seed"])
-        image = rng.integers(0, 256, self.meta["image_shape"], dtype=np.uint8)
-        assert hashlib.sha256(image.tobytes()).hexdigest() == self.meta["image_sha256"]
+    def named(self, group: str) -> dict[str, Tensor]:
+        """Arrays of `param` or `grad` by our name."""
+        return {our_name(name): array for name, array in self.group(group).items()}
+
+    def image(self, key: str = "image") -> Tensor:
+        """The images of a key, drawn again from their seed and checked."""
+        rng = np.random.default_rng(int(self[f"in/{key}_seed"]))
+        image = rng.integers(0, 256, self.meta[f"{key}_shape"], dtype=np.uint8)
+        assert hashlib.sha256(image.tobytes()).hexdigest() == self.meta[f"{key}_sha256"]
         return torch.from_numpy(image)
 
 
@@ -77,6 +82,7 @@ def load(module: nn.Module, params: dict[str, Tensor]) -> None:
     own = dict(module.named_parameters())
     with torch.no_grad():
         for name, param in own.items():
+            assert param.shape == params[name].shape, name
             param.copy_(params[name])
 
 
@@ -91,10 +97,13 @@ def uniform_for(prob: Tensor, sample: Tensor) -> Tensor:
     return upper - 0.5 * (prob * sample).sum(-1)
 
 
-def assert_grads(module: nn.Module, grads: dict[str, Tensor], rtol: float) -> None:
-    """Each gradient within rtol of its norm."""
+def assert_grads(module: nn.Module, grads: dict[str, Tensor], rtol: float) -> float:
+    """Each gradient within rtol of its norm; gives the largest error relative to that norm."""
+    largest = 0.0
     for name, param in module.named_parameters():
         expected = grads[name]
         assert param.grad is not None, name
         error = (param.grad - expected).norm()
         assert error <= rtol * expected.norm() + 1e-9, f"{name}: {error} of {expected.norm()}"
+        largest = max(largest, float(error / expected.norm().clamp_min(1e-5)))
+    return largest

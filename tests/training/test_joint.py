@@ -79,3 +79,14 @@ def test_unknown_parts_are_refused():
     joint = Joint(make_adam, {"model": [nn.Parameter(torch.ones(1))]}, loss_scaler)
     with pytest.raises(KeyError, match="expected one of the parts"):
         joint.part("actor")
+
+
+def test_parts_may_hold_groups_with_rates_of_their_own():
+    scalar, weight = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([1.0]))
+    parts = {"model": [{"params": [scalar], "lr": 0.5}], "critic": [weight]}
+    joint = Joint(make_adam, parts, torch.amp.GradScaler("cpu", enabled=False))
+    joint.part("model").step(scalar.sum())
+    joint.part("critic").step(weight.sum())
+    # The first step of Adam is the learning rate.
+    assert scalar.item() == pytest.approx(0.5, abs=1e-4)
+    assert weight.item() == pytest.approx(0.9, abs=1e-4)

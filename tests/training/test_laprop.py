@@ -203,14 +203,6 @@ def test_state_roundtrip_continues_bit_for_bit():
     assert two.bad_steps() == (1, 0)
 
 
-def test_a_kept_state_does_not_follow_later_steps():
-    params = fresh()
-    laprop = make_laprop(params.values())
-    kept = laprop.state_dict()["count"]
-    step(laprop, params, {name: GRADS[name][0] for name in START})
-    assert kept.item() == 0.0
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -46,7 +46,7 @@ class Prototypes(nn.Module):
 
     updates: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each argument is one documented key
         self,
         encoder: Encoder,
         feat_size: int,
