@@ -5,6 +5,7 @@ What `harmony.evaluate` and `harmony.probe` share.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,22 @@ def whole_number(key: str, value: str, least: int = 0) -> int:
     if int(value) < least:
         raise ConfigError(f"{key} must be at least {least}, got {value}")
     return int(value)
+
+
+def number(key: str, value: str, least: float, most: float = math.inf) -> float:
+    """A value as a number.
+
+    Raises:
+        ConfigError: it is none, or out of range.
+    """
+    try:
+        found = float(value)
+    except ValueError as error:
+        raise ConfigError(f"{key} must be a number, got {value!r}") from error
+    if not least <= found <= most or math.isinf(found):
+        limits = f"at least {least:g}" if math.isinf(most) else f"{least:g} to {most:g}"
+        raise ConfigError(f"{key} must be {limits}, got {value}")
+    return found
 
 
 def one_of(key: str, value: str, options: Sequence[str]) -> str:
@@ -161,6 +178,30 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
     agent = build_agent(run.config, observation_shapes(env), env.action_space, device, seeds)
     put_weights(agent, modules, path)
     return StoredRun(run.path, env, agent)
+
+
+def load_actor(
+    path: Path, checkpoint: str, overrides: Sequence[str], run: StoredRun
+) -> DreamerAgent:
+    """The agent of another run, to act in this run's environment.
+
+    Args:
+        path: directory of the other run.
+        checkpoint: one of `CHECKPOINTS`.
+        overrides: on top of its stored configuration.
+        run: where it will act.
+
+    Raises:
+        UserError: no such run, no weights, or made for other observations or actions.
+    """
+    other = load_run(path, checkpoint, overrides)
+    other.env.close()
+    for name in ("observation_space", "action_space"):
+        got, expected = getattr(other.env, name), getattr(run.env, name)
+        if got != expected:
+            kind = name.replace("_", " ")
+            raise ConfigError(f"policy={path}: expected the {kind} {expected}, got {got}")
+    return other.agent
 
 
 def results_folder(path: Path, name: str) -> Path:

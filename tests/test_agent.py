@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 
+from harmony.models.world_model import ModelNoise
 from tests import tiny
 from tests.integration.test_kills import assert_same
 
@@ -88,7 +89,7 @@ def test_weights_and_moments_stay_in_float32_under_bf16():
     agent = tiny.agent("precision=bf16")
     agent.update(tiny.batch())
     tensors = [*agent.parameters()]
-    for optimizer in agent.optimizers:
+    for optimizer in agent.optimizers.named().values():
         for state in optimizer.adam.state.values():
             tensors += [state["exp_avg"], state["exp_avg_sq"]]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
@@ -187,7 +188,7 @@ def test_acting_follows_the_same_states_as_training():
     noise = torch.stack([latent.draw_noise((2,), generator, tiny.CPU) for _ in range(5)], 1)
     given["action"] = torch.stack(taken, 1)
     with torch.no_grad():
-        modelled = agent.world_model.losses(given, noise)
+        modelled = agent.world_model.losses(given, ModelNoise(noise))
     torch.testing.assert_close(modelled.latent.deter, torch.stack(deters, 1))
 
 

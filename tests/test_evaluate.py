@@ -6,17 +6,13 @@ from pathlib import Path
 import pytest
 
 from harmony import evaluate as module
-from harmony import train
+from harmony import stored_run, train
 from harmony.config.compose import compose
-from harmony.errors import CheckpointError, ConfigError, RunDirectoryError
-from harmony.evaluate import evaluate, find_run, lines, main, parse, summary, weights
-from harmony.tracking.base import RunInfo
-from harmony.tracking.ledger import Destination, Ledger, Progress
-from harmony.training.checkpoint import CheckpointStore
+from harmony.errors import ConfigError
+from harmony.evaluate import evaluate, lines, main, parse, summary
 from harmony.training.collect import Episode
 from harmony.training.evaluation import Evaluation
 from tests import tiny
-from tests.integration.test_kills import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -63,42 +59,6 @@ class TestParse:
             parse(["episodes=3"])
 
 
-class TestFindRun:
-    def test_by_its_mlflow_id_which_may_look_like_a_number(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("HARMONY_RUNS", str(tmp_path))
-        for name, run_id in (("a", "12e4567"), ("b", "ff")):
-            (tmp_path / "sweep" / name).mkdir(parents=True)
-            folder = tmp_path / "sweep" / name
-            info = RunInfo(folder, "key", name, "test")
-            Ledger(info, Destination("sqlite:///x.db", None, []), Progress(run_id=run_id)).write()
-        assert find_run("12e4567") == tmp_path / "sweep" / "a"
-        assert parse(["run=12e4567"]).run == tmp_path / "sweep" / "a"
-
-    def test_neither_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("HARMONY_RUNS", str(tmp_path))
-        with pytest.raises(
-            RunDirectoryError, match="run=nothing is no directory, and no run below"
-        ):
-            find_run("nothing")
-
-
-class TestWeights:
-    def test_newest_best_and_last(self, run):
-        store = CheckpointStore(run / "checkpoints")
-        assert_same(weights(run, "newest"), store.load_latest()[1]["agent"]["modules"])
-        assert_same(weights(run, "newest"), weights(run, "last"))
-        assert set(weights(run, "best")) == set(weights(run, "last"))
-
-    def test_a_run_without_any_is_refused(self, tmp_path):
-        with pytest.raises(CheckpointError, match="has no checkpoints yet"):
-            weights(tmp_path, "newest")
-        CheckpointStore(tmp_path / "checkpoints")
-        with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-            weights(tmp_path, "newest")
-        with pytest.raises(CheckpointError, match=r"best\.ckpt, there is none"):
-            weights(tmp_path, "best")
-
-
 def test_summary_has_intervals():
     found = summary(Evaluation([Episode(1.0, 5, True), Episode(3.0, 5, False)], None))
     assert found["episodes"] == 2
@@ -140,7 +100,7 @@ def test_the_seed_decides_the_result(run):
 
 def test_the_weights_matter(run, monkeypatch):
     stored = evaluate(ask(run))["returns"]
-    monkeypatch.setattr(module, "weights", lambda *_: tiny.agent(seed=9).state_dict())
+    monkeypatch.setattr(stored_run, "weights", lambda *_: tiny.agent(seed=9).state_dict())
     assert evaluate(ask(run))["returns"] != stored
 
 
@@ -183,7 +143,7 @@ def test_the_command_line(run, capsys):
         ("env.lenght=4", "env.lenght: the stored configuration has no such value"),
         ("env.length", "expected KEY=VALUE"),
         ("device=cuda:99", "device=cuda:99 needs a CUDA device"),
-        ("algorithm.rssm.deter=9", "don't fit"),
+        ("algorithm.rssm.cell.deter=9", "don't fit"),
         pytest.param("env.no=1", "no such value", id="unknown key of a node"),
         ("env.length=four", "env.length: expected int, got str 'four'"),
         ("precision.format=fp8", "precision.format"),

@@ -1,7 +1,6 @@
 """How well a simulator's state can be read off a model's feats: two readouts and their errors.
 
-Shapes: E episodes, T steps in one of them, F feats, M entries of all quantities together. Data is a
-sequence of arrays, one an episode.
+Shapes: E episodes, T steps in one of them, F feats, M entries of all quantities together.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from torch.nn import functional as F
 
 from harmony.analysis.stats import Interval
 
-Episodes = Sequence[np.ndarray]
-"""(T, n) an episode; T may differ."""
 Readout = Callable[[np.ndarray], np.ndarray]
 """(T, F) scaled feats to (T, M) scaled states."""
 
@@ -48,6 +45,46 @@ def split_episodes(is_random: Sequence[bool], rng: np.random.Generator) -> tuple
     return sorted(set(in_kinds) - set(validation)), validation
 
 
+class Data(NamedTuple):
+    """Episodes, in one order.
+
+    Attributes:
+        feats: (T, F) each.
+        states: (T, M) each.
+    """
+
+    feats: Sequence[np.ndarray]
+    states: Sequence[np.ndarray]
+
+    def pick(self, indices: Sequence[int]) -> Data:
+        """Some of the episodes."""
+        return Data([self.feats[k] for k in indices], [self.states[k] for k in indices])
+
+    @property
+    def steps(self) -> int:
+        """In all episodes."""
+        return sum(len(x) for x in self.feats)
+
+
+def join_quantities(
+    episodes: Sequence[Mapping[str, np.ndarray]],
+) -> tuple[dict[str, slice], list[np.ndarray]]:
+    """Quantities side by side.
+
+    Args:
+        episodes: (T, n) by name each, with the same names and n everywhere.
+
+    Returns:
+        The columns of each quantity, and a matrix (T, M) for each episode.
+    """
+    columns: dict[str, slice] = {}
+    end = 0
+    for name, values in episodes[0].items():
+        columns[name] = slice(end, end + values.shape[1])
+        end += values.shape[1]
+    return columns, [np.concatenate([state[name] for name in columns], 1) for state in episodes]
+
+
 class Scaling(NamedTuple):
     """Numbers of the training episodes that bring feats and states to about unit size.
 
@@ -56,7 +93,7 @@ class Scaling(NamedTuple):
         feat_scale: one number for all feats: a class that was almost never drawn would be blown up
             by a scale of its own.
         state_mean: (M,).
-        state_scale: (M,) standard deviations, 1 where `varies` is not.
+        state_scale: (M,) standard deviations, 1 where the entry does not vary.
         varies: (M,) bool.
     """
 
@@ -66,65 +103,56 @@ class Scaling(NamedTuple):
     state_scale: np.ndarray
     varies: np.ndarray
 
-    def feats(self, feats: Episodes) -> list[np.ndarray]:
-        """Scaled feats, float32."""
-        return [((x - self.feat_mean) / self.feat_scale).astype(np.float32) for x in feats]
+    def apply(self, data: Data) -> Data:
+        """Scaled data: feats float32, states float64."""
+        return Data(
+            [((x - self.feat_mean) / self.feat_scale).astype(np.float32) for x in data.feats],
+            [(y - self.state_mean) / self.state_scale for y in data.states],
+        )
 
-    def states(self, states: Episodes) -> list[np.ndarray]:
-        """Scaled states, float64."""
-        return [(y - self.state_mean) / self.state_scale for y in states]
 
-
-def fit_scaling(feats: Episodes, states: Episodes) -> Scaling:
-    """Scaling of the training episodes.
-
-    Args:
-        feats: (T, F) an episode.
-        states: (T, M) an episode.
-    """
-    feat_mean, feat_variance = _moments(feats)
-    state_mean, state_variance = _moments(states)
+def fit_scaling(train: Data) -> Scaling:
+    """Scaling of the training episodes."""
+    feat_mean, feat_variance = _moments(train.feats)
+    state_mean, state_variance = _moments(train.states)
     deviation = np.sqrt(state_variance)
     varies = deviation > CONSTANT * np.maximum(1.0, np.abs(state_mean))
     scale = float(np.sqrt(feat_variance.mean())) or 1.0
     return Scaling(feat_mean, scale, state_mean, np.where(varies, deviation, 1.0), varies)
 
 
-def _moments(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+def _moments(episodes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (n,) over all steps, float64; an episode at a time, to save memory."""
     steps = sum(len(x) for x in episodes)
-    mean = sum(x.sum(0, dtype=np.float64) for x in episodes) / steps
-    variance = sum(np.square(x - mean).sum(0) for x in episodes) / steps
-    return np.asarray(mean), np.asarray(variance)
+    mean = np.sum([x.sum(0, dtype=np.float64) for x in episodes], 0) / steps
+    variance = np.sum([np.square(x - mean).sum(0) for x in episodes], 0) / steps
+    return mean, variance
 
 
-def fit_ridge(feats: Episodes, states: Episodes, penalty: float) -> Readout:
+def fit_ridge(train: Data, penalty: float) -> Readout:
     """Linear regression with a penalty on the weights, in closed form, float64.
 
     Minimises the mean squared error plus `penalty` times the squared weights. Both sides are
     centred, so there is no intercept.
 
     Args:
-        feats: (T, F) an episode, scaled.
-        states: (T, M) an episode, scaled.
+        train: scaled.
         penalty: above 0. Directions of the feats whose variance is below it count little.
 
     Source: Hoerl and Kennard, Ridge Regression (1970), Eq. 2.1.
     """
-    size, outputs = feats[0].shape[1], states[0].shape[1]
-    steps = sum(len(x) for x in feats)
+    size, outputs = train.feats[0].shape[1], train.states[0].shape[1]
     gram, cross = penalty * np.eye(size), np.zeros((size, outputs))
-    for x, y in zip(feats, states, strict=True):
+    for x, y in zip(*train, strict=True):
         wide = x.astype(np.float64)
-        gram += wide.T @ wide / steps
-        cross += wide.T @ y / steps
+        gram += wide.T @ wide / train.steps
+        cross += wide.T @ y / train.steps
     weight = np.linalg.solve(gram, cross)
     return lambda x: x @ weight
 
 
 def fit_mlp(
-    feats: Episodes,
-    states: Episodes,
+    train: Data,
     *,
     epochs: int,
     seed: int,
@@ -138,23 +166,24 @@ def fit_mlp(
     error is lowest would choose the readout by the very number that is reported.
 
     Args:
-        feats: (T, F) an episode, scaled.
-        states: (T, M) an episode, scaled.
+        train: scaled.
         epochs: passes over all steps.
         seed: of initial weights and batches.
         units: of each hidden layer.
         lr: at the beginning.
         device: where it is trained.
     """
-    x = torch.from_numpy(np.concatenate(feats)).to(device, torch.float32)
-    y = torch.from_numpy(np.concatenate(states)).to(device, torch.float32)
+    x = torch.from_numpy(np.concatenate(train.feats)).to(device, torch.float32)
+    y = torch.from_numpy(np.concatenate(train.states)).to(device, torch.float32)
     generator = torch.Generator().manual_seed(seed)
     net = _make_mlp(x.shape[1], units, y.shape[1], seed).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr)
     updates = epochs * -(-len(x) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / updates)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(x), generator=generator).to(device).split(BATCH):
+        order = torch.randperm(len(x), generator=generator).to(device)
+        for begin in range(0, len(x), BATCH):
+            chosen = order[begin : begin + BATCH]
             optimizer.zero_grad()
             F.mse_loss(net(x[chosen]), y[chosen]).backward()  # type: ignore[no-untyped-call] # torch
             optimizer.step()
@@ -192,22 +221,19 @@ class Errors(NamedTuple):
     steps: np.ndarray
 
 
-def sum_errors(readout: Readout, scaling: Scaling, feats: Episodes, states: Episodes) -> Errors:
+def sum_errors(readout: Readout, validation: Data) -> Errors:
     """Squared errors of a readout.
 
     Args:
-        readout: fitted to scaled training data.
-        scaling: of that data.
-        feats: (T, F) a validation episode, not scaled.
-        states: (T, M) a validation episode, not scaled.
+        readout: fitted to training data.
+        validation: scaled as that was.
     """
-    pairs = zip(scaling.feats(feats), scaling.states(states), strict=True)
-    squared = np.stack([np.square(readout(x) - y).sum(0) for x, y in pairs])
-    return Errors(squared, np.array([len(y) for y in states]))
+    squared = [np.square(readout(x) - y).sum(0) for x, y in zip(*validation, strict=True)]
+    return Errors(np.stack(squared), np.array([len(y) for y in validation.states]))
 
 
 class Score(NamedTuple):
-    """How well one quantity is read.
+    """How well one quantity is read off.
 
     Attributes:
         rmse: root of the mean squared error over steps and entries, in units.
@@ -219,13 +245,25 @@ class Score(NamedTuple):
     normalized_error: Interval
 
 
+class Scores(NamedTuple):
+    """How well all are read off.
+
+    Attributes:
+        quantities: by name.
+        mean: of their normalised errors.
+    """
+
+    quantities: dict[str, Score]
+    mean: Interval
+
+
 def score(
     errors: Errors,
     scaling: Scaling,
     columns: Mapping[str, slice],
     samples: int = 10_000,
     seed: int = 0,
-) -> tuple[dict[str, Score], Interval]:
+) -> Scores:
     """Errors with 95 % percentile-bootstrap intervals over validation episodes.
 
     The variance is that of the training episodes, of which there are nine times as many: among the
@@ -237,13 +275,12 @@ def score(
         columns: entries of each quantity, of which at least one varies.
         samples: resamples of the episodes.
         seed: of the resampling.
-
-    Returns:
-        A score for each quantity, and the mean of their normalised errors.
     """
     count = len(errors.steps)
     resampled = np.random.default_rng(seed).multinomial(count, [1 / count] * count, samples)
-    picks = np.concatenate([np.ones((1, count), resampled.dtype), resampled])  # the data comes first
+    picks = np.concatenate(
+        [np.ones((1, count), resampled.dtype), resampled]
+    )  # the data comes first
     relative = picks @ errors.squared / (picks @ errors.steps)[:, None]
     squared = relative * np.square(scaling.state_scale)
     rmse = {name: np.sqrt(squared[:, part].mean(1)) for name, part in columns.items()}
@@ -251,7 +288,7 @@ def score(
         name: relative[:, part][:, scaling.varies[part]].mean(1) for name, part in columns.items()
     }
     scores = {name: Score(_interval(rmse[name]), _interval(ratio[name])) for name in columns}
-    return scores, _interval(np.mean(list(ratio.values()), 0))
+    return Scores(scores, _interval(np.mean(list(ratio.values()), 0)))
 
 
 def _interval(values: np.ndarray) -> Interval:

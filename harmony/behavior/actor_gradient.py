@@ -86,7 +86,8 @@ class MixedGradient:
     Args:
         mix: weight of the dynamics gradient, in [0, 1].
 
-    Source: DreamerV2, Eq. 6; `actor_grad: both` of the torch original.
+    Source: DreamerV2, Eq. 6; `actor_grad: both` of the torch original. Differs: in DreamerPro an
+    action that is not one-hot keeps its graph in its log-probability.
     """
 
     through_dynamics = True

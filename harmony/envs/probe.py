@@ -58,6 +58,7 @@ class _Probe(gymnasium.Env[Any, Any]):
             action_repeat=self.action_repeat,
         )
         self._t = 0
+        self._last_answer = 0.0
         self.action_space = self._make_action_space()
         sides = (self.image_size, self.image_size, 3)
         spaces: dict[str, gymnasium.Space[Any]] = {
@@ -73,6 +74,7 @@ class _Probe(gymnasium.Env[Any, Any]):
         """Begins an episode; `seed` decides it."""
         super().reset(seed=seed, options=options)
         self._t = 0
+        self._last_answer = 0.0
         self._begin()
         return self._show(self._color(0.0)), {}
 
@@ -81,13 +83,22 @@ class _Probe(gymnasium.Env[Any, Any]):
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Takes one agent step; the reward is counted `action_repeat` times."""
         self._t += 1
-        answer = self._answer(action)
+        answer = self._last_answer = self._answer(action)
         observation = self._show(self._color(answer))
         reward = self._reward(answer) * self.action_repeat
         over = self._t >= self.length
         terminated = over and self.terminates
         truncated = over and not terminated
         return observation, reward, terminated, truncated, self._info(answer)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What is true of the agent step, float64 (1,) by name: `step`, `answer` that led here."""
+        state = {"step": self._t, "answer": self._last_answer} | self._kept()
+        return {name: np.array([value], np.float64) for name, value in state.items()}
+
+    def _kept(self) -> dict[str, float]:
+        """What an episode keeps, for `state`."""
+        return {}
 
     def _make_action_space(self) -> gymnasium.Space[Any]:
         if self.nvec is None:
@@ -139,6 +150,9 @@ class CountingEnv(_Probe):
 
     def _begin(self) -> None:
         self._blue = int(self.np_random.integers(_WHITE + 1))
+
+    def _kept(self) -> dict[str, float]:
+        return {"blue": self._blue}
 
     def _color(self, answer: float) -> Color:
         return (self._t % (_WHITE + 1), encode_action(answer), self._blue)
@@ -262,6 +276,9 @@ class MemoryReward(_Probe):
 
     def _begin(self) -> None:
         self._cue = 1 if self.np_random.integers(2) else -1
+
+    def _kept(self) -> dict[str, float]:
+        return {"cue": self._cue}
 
     def _color(self, answer: float) -> Color:
         del answer

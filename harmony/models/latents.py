@@ -77,7 +77,9 @@ class Categorical:
     def mode(self, stats: Tensor) -> Tensor:
         """(..., S * K), one-hot of the largest logits."""
         logit = self._split(stats)
-        return F.one_hot(logit.argmax(-1), self.classes).to(logit.dtype).flatten(-2)
+        # `one_hot` would check the range of its input on the host.
+        index = logit.argmax(-1, keepdim=True)
+        return torch.zeros_like(logit).scatter_(-1, index, 1.0).flatten(-2)
 
     def kl_sides(self, post: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
         """KL(post || sg(prior)) and KL(sg(post) || prior), (...) each, in nats."""

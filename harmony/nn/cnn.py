@@ -115,7 +115,7 @@ class ConvDecoder(nn.Module):
         if decoded_side(kernels) != side:
             raise ValueError(
                 f"decoder kernels {list(kernels)} give images of side {decoded_side(kernels)}, the "
-                f"env has {side}; change algorithm.objective.decoder.cnn.kernels or env.image_size"
+                f"env has {side}; change algorithm.decoder.cnn.kernels or env.image_size"
             )
         count = len(kernels)
         sizes = [32 * depth, *(depth * 2 ** (count - 2 - i) for i in range(count - 1)), channels]

@@ -138,7 +138,8 @@ class PooledEncoder(nn.Module):
         style: norm over channels, activation, initialiser.
 
     Raises:
-        ValueError: the side can't be halved that often, or the last map is not 3 to 16 wide.
+        ValueError: the side can't be halved that often, the last map is not 3 to 16 wide, or the
+            kernel is even.
 
     Source: `dreamerv3/rssm.py: Encoder` of DreamerV3 (2025) with `strided` and `outer` off.
     Differs: flattened in the order channel, row, column.
@@ -157,7 +158,14 @@ class PooledEncoder(nn.Module):
         super().__init__()
         sizes = [channels, *(depth * multiple for multiple in multiples)]
         self.layers = nn.ModuleList(
-            Conv2d(left, right, kernel, padding=kernel // 2, bias=style.has_bias, init=style.init)
+            Conv2d(
+                left,
+                right,
+                kernel,
+                padding=same_padding(kernel),
+                bias=style.has_bias,
+                init=style.init,
+            )
             for left, right in itertools.pairwise(sizes)
         )
         self.norms = nn.ModuleList(ChannelNorm(style.normalize(size)) for size in sizes[1:])
@@ -170,6 +178,17 @@ class PooledEncoder(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = self._act(norm(F.max_pool2d(layer(x), 2)))
         return x.flatten(1)
+
+
+def same_padding(kernel: int) -> int:
+    """Padding with which a convolution of stride 1 keeps the side.
+
+    Raises:
+        ValueError: the kernel's side is even.
+    """
+    if kernel % 2 == 0:
+        raise ValueError(f"cnn.kernel must be odd, so that maps keep their side, got {kernel}")
+    return kernel // 2
 
 
 def smallest_side(side: int, halvings: int) -> int:
@@ -202,6 +221,9 @@ class BlockDecoder(nn.Module):
         blocks: of the map over deter.
         style: norm over channels, activation, initialiser.
 
+    Raises:
+        ValueError: side or kernel as in the encoder, or channels that the blocks don't divide.
+
     Source: `dreamerv3/rssm.py: Decoder` of DreamerV3 (2025) with `bspace` on.
     """
 
@@ -224,6 +246,11 @@ class BlockDecoder(nn.Module):
         self.side = smallest_side(side, len(multiples))
         sizes = [depth * multiple for multiple in multiples][::-1]
         self.channels = sizes[0]
+        if self.channels % blocks:
+            raise ValueError(
+                f"decoder.cnn.blocks={blocks} must divide the {self.channels} channels of the "
+                "first map, depth times the last of multiples"
+            )
         width = sizes[0] * self.side**2
         self.from_deter = BlockLinear(deter, width, blocks, init=style.init)
         self.stoch_in = style.linear(in_size - deter, 2 * units)
@@ -232,13 +259,15 @@ class BlockDecoder(nn.Module):
         self.norm = ChannelNorm(style.normalize(sizes[0]))
         self.layers = nn.ModuleList(
             Conv2d(
-                sizes[i], sizes[i + 1], kernel, padding=kernel // 2, bias=style.has_bias,
+                sizes[i], sizes[i + 1], kernel, padding=same_padding(kernel), bias=style.has_bias,
                 init=style.init,
             )
             for i in range(len(sizes) - 1)
         )  # fmt: skip
         self.norms = nn.ModuleList(ChannelNorm(style.normalize(size)) for size in sizes[1:])
-        self.output = Conv2d(sizes[-1], channels, kernel, padding=kernel // 2, init=style.out_init)
+        self.output = Conv2d(
+            sizes[-1], channels, kernel, padding=same_padding(kernel), init=style.out_init
+        )
         self._act = style.activate()
 
     def forward(self, feat: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def entropy(mean: Tensor, std: Tensor) -> Tensor:
     """Differential entropy of each component, in nats: that of the normal plus E[log slope].
 
     Within 1e-4 nats up to a std of 3, 3e-3 up to 5. An even grid, since beside a large std the bend
-    of the log slope is narrow: as many Gauss-Hermite nodes err 20 to 400 times as much there.
+    of the log slope is narrow: as many Gauss-Hermite nodes err 10 to 200 times as much there.
 
     Args:
         mean: (..., A), before the tanh.

@@ -183,7 +183,8 @@ class _Update(torch.optim.Optimizer):
         torch._foreach_addcmul_(squares, grads, grads, value=1 - self.betas[1])
         # grad / (sqrt(square / root^2) + eps), the correction taken out of the tensors.
         norms = torch._foreach_sqrt(squares)
-        torch._foreach_add_(norms, self.eps * root)
+        # Without alpha torch takes the overload for a number, and waits for the device to read it.
+        torch._foreach_add_(norms, self.eps * root, alpha=1)
         torch._foreach_div_(grads, norms)
         torch._foreach_mul_(grads, root * (1 - self.betas[0]))
         torch._foreach_mul_(momenta, keep1)

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from harmony.behavior.actor_gradient import DynamicsGradient, MixedGradient, ReinforceGradient
+from harmony.behavior.actor_gradient import (
+    AdvantageGradient,
+    DynamicsGradient,
+    MixedGradient,
+    ReinforceGradient,
+)
 
 
 def unused():
@@ -28,6 +33,16 @@ def test_dynamics_is_the_return_and_asks_for_nothing_else(parts):
     gradient = DynamicsGradient()
     assert gradient.through_dynamics
     assert gradient.objective(parts["target"], unused, unused) is parts["target"]
+
+
+def test_advantage_goes_through_return_and_baseline(parts):
+    gradient = AdvantageGradient()
+    assert gradient.through_dynamics
+    found = gradient.objective(parts["target"], lambda: parts["baseline"], unused)
+    assert found.tolist() == [[3.0, -2.0]]
+    torch.autograd.backward(found.sum())
+    assert parts["target"].grad.tolist() == [[1.0, 1.0]]
+    assert parts["baseline"].grad.tolist() == [[-1.0, -1.0]]
 
 
 def test_reinforce_is_log_probability_times_advantage(parts):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harmony.behavior.critic import Critic, SlowCritic
+from harmony.nn.outputs import SymexpTwoHot, TwoHot
 
 
 def make():
@@ -66,3 +67,46 @@ def test_the_slow_copy_is_in_the_state():
 def test_nonsense_is_refused(given):
     with pytest.raises(ValueError, match=r"every_updates >= 1 and fraction in \(0, 1\]"):
         SlowCritic(make(), **given)
+
+
+def behind(*, copy_first):
+    """By how much the copy is behind a critic that has moved by 8, after two steps of a quarter."""
+    critic = make()
+    slow = SlowCritic(critic, every_updates=1, fraction=0.25, copy_first=copy_first)
+    with torch.no_grad():
+        for weight in critic.parameters():
+            weight.add_(8.0)
+    found = []
+    for updates in range(2):
+        slow.follow(critic, updates)
+        left = critic.output.bias - slow.critic.output.bias
+        found.append(left.item())
+    return found
+
+
+def test_the_first_step_may_copy_whatever_the_fraction():
+    assert behind(copy_first=True) == [0.0, 0.0]
+    assert behind(copy_first=False) == pytest.approx([6.0, 4.5])
+
+
+def test_the_first_step_copies_unless_told_otherwise():
+    critic = make()
+    slow = SlowCritic(critic, every_updates=1, fraction=0.25)
+    with torch.no_grad():
+        critic.output.bias += 8.0
+    slow.follow(critic, 0)
+    assert torch.equal(slow.critic.output.bias, critic.output.bias)
+
+
+@pytest.mark.parametrize("kind", [TwoHot, SymexpTwoHot])
+def test_values_over_bins(kind):
+    torch.manual_seed(0)
+    critic = Critic(3, layers=1, units=4, scalar=kind(bins=7), out_scale=0.0)
+    feat = torch.randn(2, 5, 3)
+    assert torch.equal(critic.pred(feat), torch.zeros(2, 5))
+    torch.nn.init.normal_(critic.output.weight)
+    raw = critic.raw(feat)
+    assert raw.shape == (2, 5, 7)
+    torch.testing.assert_close(raw, critic.output(critic.mlp(feat)))
+    torch.testing.assert_close(critic.pred(feat), critic.scalar.pred(raw))
+    assert torch.equal(SlowCritic(critic).pred(feat), critic.pred(feat))

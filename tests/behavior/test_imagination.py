@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harmony.behavior.imagination import draw_noise, imagine
+from harmony.behavior.targets import NextReward, OwnReward
 from harmony.types import Latent
 from tests import tiny
 
@@ -15,7 +16,7 @@ def agent(request):
     return tiny.agent(*(["env.discrete=true"] if request.param == "discrete" else []))
 
 
-def roll_out(agent, terminal=(False,) * 4, *, through_dynamics=True):
+def roll_out(agent, terminal=(False,) * 4, *, targets=None, through_dynamics=True):
     world_model, actor = agent.world_model, agent.behavior.actor
     generator = torch.Generator().manual_seed(0)
     rssm = world_model.rssm
@@ -25,7 +26,13 @@ def roll_out(agent, terminal=(False,) * 4, *, through_dynamics=True):
     )
     noise = draw_noise(world_model, actor, HORIZON, start, generator)
     rollout = imagine(
-        world_model, actor, start, torch.tensor(terminal), noise, through_dynamics=through_dynamics
+        world_model,
+        actor,
+        start,
+        torch.tensor(terminal),
+        noise,
+        targets or OwnReward(),
+        through_dynamics=through_dynamics,
     )
     return start, noise, rollout
 
@@ -104,3 +111,33 @@ def test_the_actor_sees_feats_without_gradient(agent):
     rssm = list(agent.world_model.rssm.parameters())
     grads = torch.autograd.grad(rollout.stats.square().sum(), rssm, allow_unused=True)
     assert all(grad is None for grad in grads)
+
+
+def test_rewards_of_the_next_states_and_discounts_of_all():
+    """What DreamerV3's convention reads; feats and actions are the same."""
+    agent = tiny.agent()
+    _, _, own = roll_out(agent)
+    _, _, following = roll_out(agent, targets=NextReward())
+    assert torch.equal(own.feat, following.feat)
+    reward = agent.world_model.reward.pred(own.feat)
+    torch.testing.assert_close(own.reward, reward[:, :-1])
+    torch.testing.assert_close(following.reward, reward[:, 1:])
+    assert own.discount.shape == (4, HORIZON)
+    torch.testing.assert_close(following.discount, torch.full((4, HORIZON + 1), 0.99))
+    # In units of a state that surely goes on, the weights are the same.
+    torch.testing.assert_close(following.weight, own.weight)
+
+
+def test_a_terminal_start_counts_for_nothing_where_discounts_come_first():
+    agent = tiny.agent("cont=hard")
+    with torch.no_grad():
+        agent.world_model.cont.output.bias.fill_(100.0)  # goes on for certain
+    _, _, rollout = roll_out(agent, (False, True, False, False), targets=NextReward())
+    gamma = 1 - 1 / 333
+    torch.testing.assert_close(rollout.discount[0], torch.full((HORIZON + 1,), gamma))
+    assert rollout.discount[1, 0] == 0
+    torch.testing.assert_close(rollout.weight[0], torch.tensor([1.0, gamma, gamma**2]))
+    assert rollout.weight[1].tolist() == [0.0, 0.0, 0.0]
+    # In the other convention the start itself still counts.
+    _, _, rollout = roll_out(agent, (False, True, False, False))
+    assert rollout.weight[1].tolist() == [1.0, 0.0, 0.0]

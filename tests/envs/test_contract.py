@@ -205,6 +205,43 @@ def test_instances_share_no_state(make, stream_of):
 
 
 @every_env
+def test_a_state_has_the_same_quantities_at_every_step(make, stream_of):
+    stream = stream_of(make)
+    if not hasattr(stream.env, "state"):
+        pytest.skip("tells none")
+    states = []
+    for seed in (1, 1, 2):
+        stream.env.reset(seed=seed)
+        told = [stream.env.state()]
+        for action in actions_for(stream, 3):
+            stream.env.step(stream._to_env(action))
+            told.append(stream.env.state())
+        states.append(told)
+    assert {
+        tuple((name, value.dtype, value.shape) for name, value in state.items())
+        for told in states
+        for state in told
+    } == {tuple((name, np.dtype(np.float64), value.shape) for name, value in told[0].items())}
+    assert all(value.ndim == 1 for value in told[0].values())
+    same(states[0], states[1])
+
+
+@every_env
+def test_reading_the_state_changes_nothing(make, stream_of):
+    asked, left_alone = stream_of(make), stream_of(make)
+    if not hasattr(asked.env, "state"):
+        pytest.skip("tells none")
+    actions = actions_for(asked, 4)
+    records = [asked.reset()]
+    for action in actions:
+        before = asked.env.state()
+        same([asked.env.state()], [before])
+        records.append(asked.step(action))
+        assert any((before[name] != value).any() for name, value in asked.env.state().items())
+    same(records, roll(left_alone, actions))
+
+
+@every_env
 def test_records_stay_as_they_were(make, stream_of):
     stream = stream_of(make)
     actions = actions_for(stream, 3)

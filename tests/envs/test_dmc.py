@@ -161,6 +161,47 @@ def test_proprio_is_dm_controls_observations_flattened():
     np.testing.assert_array_equal(observation["proprio"], expected.astype(np.float32))
 
 
+def test_the_state_is_that_of_the_physics_by_joint():
+    env = make("cartpole_swingup")
+    env.reset(seed=1)
+    env.step(np.ones(1))
+    state = env.state()
+    position, velocity = env._env.physics.data.qpos, env._env.physics.data.qvel
+    assert list(state) == [
+        "qpos/slider", "qpos/hinge_1", "qvel/slider", "qvel/hinge_1",
+        "observation/position", "observation/velocity",
+    ]  # fmt: skip
+    assert state["qpos/slider"] == position[0]
+    # The hinge has no limits, so its angle is told without turns.
+    assert state["qpos/hinge_1"].tolist() == [np.cos(position[1]), np.sin(position[1])]
+    assert state["qvel/hinge_1"] == velocity[1]
+    observed = env._env.task.get_observation(env._env.physics)
+    np.testing.assert_array_equal(state["observation/position"], observed["position"])
+
+
+@pytest.mark.filterwarnings("ignore:`in1d` is deprecated:DeprecationWarning")  # quadruped's code
+def test_limited_hinges_are_angles_and_free_joints_are_split():
+    env = make("quadruped_walk")
+    env.reset(seed=1)
+    state, data = env.state(), env._env.physics.data
+    np.testing.assert_array_equal(state["qpos/root/position"], data.qpos[:3])
+    np.testing.assert_array_equal(state["qpos/root/quaternion"], data.qpos[3:7])
+    np.testing.assert_array_equal(state["qvel/root/linear"], data.qvel[:3])
+    np.testing.assert_array_equal(state["qvel/root/angular"], data.qvel[3:6])
+    assert state["qpos/yaw_front_left"] == data.qpos[7]
+    assert state["qvel/yaw_front_left"] == data.qvel[6]
+    assert sum(len(x) for name, x in state.items() if name[:5] == "qpos/") == len(data.qpos)
+
+
+def test_a_state_that_was_told_stays_as_it_was():
+    env = make()
+    env.reset(seed=1)
+    state = env.state()
+    before = {name: value.copy() for name, value in state.items()}
+    env.step(np.ones(1))
+    assert all((state[name] == before[name]).all() for name in state)
+
+
 def test_quadruped_is_seen_by_camera_2_unless_told_otherwise():
     assert make("quadruped_walk")._camera._camera.fixedcamid == 2
     assert make("quadruped_walk", camera=1)._camera._camera.fixedcamid == 1
@@ -184,6 +225,10 @@ def test_every_task_resets_and_steps_and_repeats_itself(task):
     used.reset(seed=10)
     used.step(np.ones(used.action_space.shape))
     (images, total), (others, other_total) = episode(used), episode(fresh)
+    for one, other in zip(used.state().items(), fresh.state().items(), strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
+        assert one[1].ndim == 1
     np.testing.assert_array_equal(images, others)
     assert total == other_total
     assert np.isfinite(total)

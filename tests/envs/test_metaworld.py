@@ -151,6 +151,20 @@ def test_a_time_limit_beyond_the_simulators_own_holds():
     assert flags == [False] * 9 + [True]
 
 
+def test_the_state_is_part_of_the_39_vector():
+    env = make("lever_pull")
+    env.reset(seed=2)
+    for _ in range(3):
+        env.step(np.array([0.5, -0.5, 0.5, 1.0]))
+    state, vector = env.state(), env._env._get_obs()
+    np.testing.assert_array_equal(state["hand/position"], vector[:3])
+    np.testing.assert_array_equal(state["gripper/opening"], vector[3:4])
+    np.testing.assert_array_equal(state["object/position"], vector[4:7])
+    np.testing.assert_array_equal(state["second_object/position"], np.zeros(3))
+    np.testing.assert_array_equal(state["goal/position"], vector[36:])
+    assert state["goal/position"].tolist() == goal(env)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_resets_and_steps_and_repeats_itself(task):
@@ -167,6 +181,9 @@ def test_every_task_resets_and_steps_and_repeats_itself(task):
     used.reset(seed=10)
     used.step(np.ones(4))
     (images, total), (others, other_total) = episode(used), episode(fresh)
+    for name, value in used.state().items():
+        np.testing.assert_array_equal(value, fresh.state()[name])
+        assert len(value) == (1 if name == "gripper/opening" else 3)
     np.testing.assert_array_equal(images, others)
     assert total == other_total
     assert images.std() > 20

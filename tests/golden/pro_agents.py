@@ -1,6 +1,7 @@
 """Our DreamerPro at the sizes of a recording, made from its configuration."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import gymnasium
 import torch
@@ -9,11 +10,14 @@ from torch import Tensor, nn
 from harmony.agent import DreamerAgent
 from harmony.build import build_agent
 from harmony.config.compose import compose
+from harmony.ops import tanh_normal
 from harmony.training.seeding import Seeds
 from tests.golden.originals import Golden
 
 BASE = ("algorithm=dreamerpro", "env=probe", "tracking=none", "device=cpu", "harmony=off")
 SHAPES = {"image": (64, 64, 3)}
+CONSTANT = 0.5 * math.log(2 * math.pi)
+"""Of the original's reward and critic losses, which are densities; ours leave it out."""
 
 
 def build(overrides: Iterable[str], action_space: gymnasium.Space) -> DreamerAgent:
@@ -113,3 +117,20 @@ def gradient_errors(agent: DreamerAgent, expected: dict[str, Tensor]) -> dict[st
         errors[name] = float((found - gradient).norm() / size) if size else float(found.norm())
     assert not {name for name, param in own.items() if param.grad is not None} - expected.keys()
     return errors
+
+
+def sampled_entropy(draws: Tensor) -> Callable[[Tensor], Tensor]:
+    """The original's estimate: minus the mean log-density of 100 samples, here of its own draws.
+
+    Args:
+        draws: (100, N, H, A), standard normal.
+
+    Ours computes the entropy by quadrature, which test_pro_ops.py compares with such estimates.
+    """
+
+    def entropy(stats: Tensor) -> Tensor:
+        mean, std = stats.chunk(2, -1)
+        action = torch.tanh(mean + std * draws)
+        return -tanh_normal.log_prob(action, mean, std).sum(-1).mean(0)
+
+    return entropy

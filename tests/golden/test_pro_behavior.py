@@ -9,7 +9,13 @@ from harmony.behavior.imagination import ImaginationNoise
 from harmony.ops import tanh_normal
 from harmony.types import Latent
 from tests.golden.originals import Golden
-from tests.golden.pro_agents import gradient_errors, load, make_agent
+from tests.golden.pro_agents import (
+    CONSTANT,
+    gradient_errors,
+    load,
+    make_agent,
+    sampled_entropy,
+)
 from tests.golden.pro_names import named
 from tests.golden.table import record, record_error
 
@@ -19,7 +25,6 @@ FILES = [
     "pro/behavior_both_discount",
     "pro/behavior_reinforce",
 ]
-CONSTANT = 0.5 * math.log(2 * math.pi)  # of the original's critic loss; ours leaves it out
 UNUSED = ("encoder.", "objective.", "rssm.post")
 
 
@@ -32,28 +37,15 @@ def make(name):
     golden = Golden(name)
     discrete = golden.meta["actor"]["dist"] == "onehot"
     agent = make_agent(golden)
-    assert all(key.startswith(UNUSED) for key in load(agent, named(golden, "param", discrete=discrete)))
+    assert all(
+        key.startswith(UNUSED) for key in load(agent, named(golden, "param", discrete=discrete))
+    )
     start = Latent(golden["in/start/deter"], golden["in/start/stoch"].flatten(2)).flatten_time()
     kind = "uniform" if golden.meta["rssm"]["discrete"] else "eps"
     action = golden["in/action_uniform"].unsqueeze(-1) if discrete else golden["in/action_eps"]
     # The original's last action and state are used by nothing.
     noise = ImaginationNoise(action[:-1], golden[f"in/prior_{kind}"][:-1])
     return golden, agent, start, noise
-
-
-def sampled_entropy(draws):
-    """The original's estimate: minus the mean log-density of 100 samples, here of its own draws.
-
-    Args:
-        draws: (100, N, H, A), standard normal.
-    """
-
-    def entropy(stats):
-        mean, std = stats.chunk(2, -1)
-        action = torch.tanh(mean + std * draws)
-        return -tanh_normal.log_prob(action, mean, std).sum(-1).mean(0)
-
-    return entropy
 
 
 def as_the_original(golden, actor, rollout, monkeypatch):
@@ -112,7 +104,9 @@ def test_losses_and_gradients_equal_the_originals(name, monkeypatch):
     assert max(errors.values()) < 1e-4, errors
     record_error(name, "largest relative gradient error", max(errors.values()))
     for part in ("actor", "critic"):
-        norm = torch.nn.utils.get_total_norm([p.grad for p in getattr(agent.optimizers, part).params])
+        norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in getattr(agent.optimizers, part).params]
+        )
         close(norm, golden[f"out/grad_norm/{part}"])
         record(name, f"{part}'s gradient norm", golden[f"out/grad_norm/{part}"], norm)
 
@@ -167,3 +161,17 @@ def test_the_quadrature_gives_the_entropy_that_the_original_estimates(name):
     assert ((golden["out/entropy"] - ours).abs() < 4 * standard_error).all()
     error = (golden["out/entropy"] - ours).mean().abs()
     assert error < 3 * standard_error.square().sum().sqrt() / standard_error.numel()
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", FILES[:1])
+def test_at_the_originals_entropy_scale_the_quadrature_hardly_changes_the_gradient(name):
+    golden, agent, start, noise = make(name)
+    terminal = torch.zeros(start.deter.shape[0], dtype=torch.bool)
+    rollout, targets = agent.behavior.imagine(agent.world_model, start, terminal, noise)
+    torch.autograd.backward(agent.behavior.actor_loss(rollout, targets)[0])
+    expected = {k: v for k, v in named(golden, "grad").items() if k.startswith("actor.")}
+    errors = gradient_errors(agent, expected)
+    assert max(errors.values()) < 1e-3, errors
+    key = "largest relative gradient error of the actor, its entropy by quadrature"
+    record_error(name, key, max(errors.values()))

@@ -1,14 +1,13 @@
 """DreamerPro's world model against the original."""
 
-import math
-
 import pytest
 import torch
 
 from harmony.models.latents import Gaussian
+from harmony.models.objectives.prototypes import unit
 from harmony.models.world_model import ModelNoise
 from tests.golden.originals import Golden
-from tests.golden.pro_agents import gradient_errors, load, make_agent
+from tests.golden.pro_agents import CONSTANT, gradient_errors, load, make_agent
 from tests.golden.pro_names import embed_layout, image, named
 from tests.golden.table import record, record_error
 
@@ -18,8 +17,7 @@ FILES = [
     "pro/world_model_categorical",
     "pro/world_model_categorical_discount",
 ]
-CONSTANT = 0.5 * math.log(2 * math.pi)  # of the original's reward loss; ours leaves it out
-WITHOUT = ", without the constant of the reward's density"
+WITHOUT = ", without the constant of the density"
 UNFROZEN = "algorithm.objective.freeze_updates=0"
 
 
@@ -164,6 +162,7 @@ def check_clusters(objective, golden, inputs, obs):
     for key, layer in layers.items():
         raw = layer(inputs[key])
         close(raw, golden[f"out/{key}_proj_raw"])
+        close(unit(raw), golden[f"out/{key}_proj"])
         if key != "ema":
             logit, length = objective._logit(raw, objective.prototypes)
             close(logit, samples_first(golden[f"out/{key}_logits"]))

@@ -7,8 +7,8 @@ from harmony.models.world_model import ModelNoise, WorldModel
 from harmony.types import Latent
 from tests.golden.originals import Golden, assert_grads, load
 from tests.golden.table import record, record_error
+from tests.golden.v3_2025_agents import make_harmonizer, make_world_model
 from tests.golden.v3_2025_names import Layout, params
-from tests.golden.v3_2025_parts import make_harmonizer, make_world_model
 
 CONTINUOUS, DISCRETE = "world_model_image_vector_continuous", "world_model_image_discrete"
 SHAPES = {

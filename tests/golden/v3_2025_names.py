@@ -1,8 +1,8 @@
 """Parameters of DreamerV3 (2025) by our names and in our axis orders.
 
 Differences of layout: kernels are (in, out) there and (out, in) here, those of convolutions (row,
-column, in, out) there; feats are deter before stoch there, but not in the vector decoder; tokens are
-vectors before images there; and flattened images are row, column, channel there.
+column, in, out) there; feats are deter before stoch there, but not in the vector decoder; tokens
+are vectors before images there; and flattened images are row, column, channel there.
 """
 
 import re

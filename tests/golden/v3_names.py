@@ -15,6 +15,7 @@ from tests.golden.originals import Golden
 
 DETER = 16  # of the recordings
 PIXELS = 16  # of the encoder's last map
+IMAGE = 24 * PIXELS  # entries of the embed that come from an image, where there is one
 PREFIXES = {
     "wm/enc/cnn/": "encoder.cnn.",
     "wm/enc/mlp/": "encoder.mlp.",
@@ -111,13 +112,11 @@ def deter_last(feat: Tensor) -> Tensor:
 
 
 def embed_order(embed: Tensor) -> Tensor:
-    """(..., E), row, column, channel to channel, row, column; what comes from vectors stays.
-
-    An image gives 384 entries, vectors 14 or none; a recording has one of them or both.
-    """
-    size = embed.shape[-1] // PIXELS // 8 * 8 * PIXELS
-    image, vector = embed.split([size, embed.shape[-1] - size], -1)
-    image = image.unflatten(-1, (PIXELS, size // PIXELS)).transpose(-1, -2).flatten(-2)
+    """(..., E), row, column, channel to channel, row, column; what comes from vectors stays."""
+    if embed.shape[-1] < IMAGE:
+        return embed
+    image, vector = embed.split([IMAGE, embed.shape[-1] - IMAGE], -1)
+    image = image.unflatten(-1, (PIXELS, -1)).transpose(-1, -2).flatten(-2)
     return torch.cat([image, vector], -1)
 
 

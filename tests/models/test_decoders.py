@@ -1,11 +1,18 @@
 """Decoders: names and shapes come back."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from harmony.models.decoders import Decoder
+from harmony.nn.cnn import ConvDecoder
 
-SIZES = {"depth": 2, "kernels": [3, 4], "vector_layers": 1, "vector_units": 6}
+SIZES = {
+    "cnn": partial(ConvDecoder, depth=2, kernels=[3, 4]),
+    "vector_layers": 1,
+    "vector_units": 6,
+}
 
 
 def test_every_observation_comes_back_by_name_and_shape():
@@ -47,6 +54,7 @@ def test_every_feat_is_decoded_by_itself():
 
 def test_kernels_of_another_side_are_refused_with_the_keys_to_change():
     with pytest.raises(
-        ValueError, match=r"give images of side 8, the env has 16; change algorithm"
+        ValueError,
+        match=r"give images of side 8, the env has 16; change algorithm.decoder.cnn.kernels",
     ):
         Decoder(7, {"image": (16, 16, 3)}, **SIZES)

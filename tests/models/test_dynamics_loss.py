@@ -1,11 +1,11 @@
-"""The balanced KL loss by hand."""
+"""The KL losses by hand."""
 
 import math
 
 import pytest
 import torch
 
-from harmony.models.dynamics_loss import BalancedKL
+from harmony.models.dynamics_loss import BalancedKL, DynamicsAndRepresentation
 from harmony.models.latents import Categorical, Gaussian
 
 UNIT = Gaussian(stoch=1, min_std=0.0)
@@ -59,3 +59,29 @@ def test_categorical_states_sum_over_their_variables():
     prior = torch.zeros(1, 1, 4)
     losses, _ = BalancedKL(free_nats=0.0)(latent, post, prior)
     assert losses["kl"].item() == pytest.approx(2 * math.log(2), rel=1e-5)
+
+
+def test_dyn_trains_the_prior_and_rep_the_posterior():
+    post, prior = stats(3.0), stats(0.0)
+    losses, metrics = DynamicsAndRepresentation(free_nats=0.0)(UNIT, post, prior)
+    assert set(losses) == {"dyn", "rep"}
+    for name, learns, pull, other in (("dyn", prior, -3.0, post), ("rep", post, 3.0, prior)):
+        assert losses[name].tolist() == [[pytest.approx(4.5)]]
+        (grad,) = torch.autograd.grad(losses[name].sum(), learns, retain_graph=True)
+        assert grad[0, 0, 0].item() == pytest.approx(pull), name
+        (none,) = torch.autograd.grad(losses[name].sum(), other, allow_unused=True)
+        assert none is None
+    assert metrics["model/kl"].item() == pytest.approx(4.5)
+    assert not metrics["model/kl"].requires_grad
+
+
+def test_free_nats_count_on_every_step():
+    # KLs of 0.5 and 4.5 nats: the mean is above 1 nat, the first step is not pulled at all.
+    post, prior = stats(1.0, 3.0), stats(0.0, 0.0)
+    losses, metrics = DynamicsAndRepresentation(free_nats=1.0)(UNIT, post, prior)
+    assert losses["dyn"].tolist() == [[1.0, pytest.approx(4.5)]]
+    assert losses["rep"].tolist() == [[1.0, pytest.approx(4.5)]]
+    assert metrics["model/kl"].item() == pytest.approx(2.5)
+    torch.autograd.backward(losses["dyn"].sum() + losses["rep"].sum())
+    for side in (post, prior):
+        assert (side.grad[0, :, 0] != 0).tolist() == [False, True]

@@ -1,11 +1,19 @@
 """Encoders: which observations go where."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 
 from harmony.models.encoders import Encoder, image_keys, vector_keys
+from harmony.nn.cnn import ConvEncoder
 
-SIZES = {"depth": 2, "kernels": [4, 3], "vector_layers": 1, "vector_units": 6}
+SIZES = {
+    "cnn": partial(ConvEncoder, depth=2, kernels=[4, 3]),
+    "vector_layers": 1,
+    "vector_units": 6,
+}
 
 
 def test_kinds_of_observations_by_shape():
@@ -43,6 +51,14 @@ def test_vectors_alone_need_no_convolutions():
     encoder = Encoder({"pose": (5,)}, **SIZES)
     assert not hasattr(encoder, "cnn")
     assert encoder({"pose": torch.zeros(7, 5)}).shape == (7, 6)
+
+
+def test_vectors_may_be_squashed_first():
+    torch.manual_seed(0)
+    encoder = Encoder({"pose": (2,)}, symlog_vectors=True, **SIZES)
+    pose = torch.tensor([[math.e - 1, 1 - math.e**3]])
+    squashed = torch.tensor([[1.0, -3.0]])
+    torch.testing.assert_close(encoder({"pose": pose}), encoder.mlp(squashed))
 
 
 @pytest.mark.parametrize(

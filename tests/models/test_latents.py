@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harmony.models.latents import Categorical, Gaussian
+from tests.no_reads import NoReads
 
 CPU = torch.device("cpu")
 
@@ -119,3 +120,35 @@ def test_noise_is_decided_by_its_generator(latent):
     ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_unimix_leaves_no_class_impossible():
+    latent = Categorical(stoch=1, classes=4, unimix=0.2)
+    stats = torch.tensor([1e4, 0.0, 0.0, 0.0])
+    # One class for certain, mixed with a fifth of a quarter each: 0.85, 0.05, 0.05, 0.05.
+    drawn = latent.sample(stats.expand(4, 4), torch.tensor([[0.84], [0.86], [0.92], [0.97]]))
+    assert drawn.argmax(-1).tolist() == [0, 1, 2, 3]
+    entropy = -(0.85 * math.log(0.85) + 3 * 0.05 * math.log(0.05))
+    assert latent.entropy(stats).item() == pytest.approx(entropy, rel=1e-5)
+    other = torch.tensor([0.0, 1e4, 0.0, 0.0])
+    post_side, prior_side = latent.kl_sides(stats, other)
+    expected = 0.8 * math.log(0.85 / 0.05)
+    assert post_side.item() == pytest.approx(expected, rel=1e-5)
+    assert prior_side.item() == pytest.approx(expected, rel=1e-5)
+    assert latent.mode(stats).tolist() == [1, 0, 0, 0]
+
+
+def test_nothing_waits_for_the_device():
+    for latent in (Categorical(stoch=2, classes=3, unimix=0.1), Gaussian(stoch=2)):
+        stats, noise = torch.randn(4, latent.stats_size), torch.rand(4, latent.noise_size)
+        with NoReads():
+            latent.sample(stats, noise)
+            latent.mode(stats)
+            latent.kl_sides(stats, stats)
+            latent.entropy(stats)
+
+
+@pytest.mark.parametrize("unimix", [-0.1, 1.0])
+def test_a_share_out_of_range_is_refused(unimix):
+    with pytest.raises(ValueError, match=r"latent.unimix must lie in \[0, 1\), got"):
+        Categorical(unimix=unimix)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from harmony.nn.layers import LayerNorm, Style
 from harmony.nn.mlp import MLP
 
 
 def test_two_layers_by_hand():
-    mlp = MLP(2, layers=2, units=1, act="relu")
+    mlp = MLP(2, layers=2, units=1, style=Style(act="relu"))
     with torch.no_grad():
         mlp.layers[0].weight.copy_(torch.tensor([[1.0, 2.0]]))
         mlp.layers[0].bias.fill_(-1.0)
@@ -36,3 +37,15 @@ def test_no_layers_is_the_identity():
     x = torch.randn(2, 4)
     assert mlp.out_size == 4
     assert torch.equal(mlp(x), x)
+
+
+def test_norms_stand_between_the_linear_map_and_the_activation():
+    torch.manual_seed(0)
+    style = Style(act="silu", norm="layer", init="trunc_normal_avg", bias="unnormed")
+    mlp, x = MLP(3, layers=2, units=4, style=style), torch.randn(5, 3)
+    expected = x
+    for layer, norm in zip(mlp.layers, mlp.norms, strict=True):
+        assert isinstance(norm, LayerNorm)
+        assert layer.bias is None
+        expected = torch.nn.functional.silu(norm(expected @ layer.weight.T))
+    torch.testing.assert_close(mlp(x), expected)

@@ -14,6 +14,13 @@ from harmony.nn.layers import Init, Linear
 from harmony.ops.sinkhorn import sinkhorn
 from harmony.types import Losses
 
+SHORTEST = 1e-6  # the original's: shorter vectors are divided by it instead of their length
+
+
+def unit(x: Tensor) -> Tensor:
+    """(..., n) to vectors of length one; a zero stays zero, with a large but finite gradient."""
+    return F.normalize(x, dim=-1, eps=SHORTEST)
+
 
 class Prototypes(nn.Module):
     """Predicts to which prototypes two views of an image belong, from embed and from feat.
@@ -93,7 +100,7 @@ class Prototypes(nn.Module):
             obs: images (2 B, T, C, Hi, Wi) around zero, shifted; vectors (2 B, T, n).
         """
         with torch.no_grad():
-            self.prototypes.copy_(F.normalize(self.prototypes, dim=-1))
+            self.prototypes.copy_(unit(self.prototypes))
             targets = self._targets(obs)
         # Frozen on the device: the value is that of the prototypes, the gradient is cut.
         learns = (self.updates >= self.freeze_updates).float()
@@ -109,7 +116,7 @@ class Prototypes(nn.Module):
 
     def _targets(self, obs: Mapping[str, Tensor]) -> Tensor:
         """(2 B, T - warm_up, K): clusters by the slow copy, balanced within each view."""
-        proj = F.normalize(self.ema_proj(self.ema_encoder(obs)).float(), dim=-1)
+        proj = unit(self.ema_proj(self.ema_encoder(obs)).float())
         with torch.autocast(proj.device.type, enabled=False):
             scores = (proj @ self.prototypes.T)[:, self.warm_up :]
         views = [
@@ -122,7 +129,7 @@ class Prototypes(nn.Module):
         """Log-probabilities (2 B, T - warm_up, K) and lengths (2 B, T) of projections."""
         proj = proj.float()
         with torch.autocast(proj.device.type, enabled=False):
-            scores = F.normalize(proj, dim=-1)[:, self.warm_up :] @ prototypes.T
+            scores = unit(proj)[:, self.warm_up :] @ prototypes.T
         return torch.log_softmax(scores / self.temperature, -1), torch.linalg.vector_norm(
             proj, dim=-1
         )

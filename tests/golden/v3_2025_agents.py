@@ -1,4 +1,4 @@
-"""Our parts with the settings of conf/algorithm/dreamerv3_2025.yaml and the sizes of a recording."""
+"""Our parts: settings of conf/algorithm/dreamerv3_2025.yaml, sizes of a recording."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -67,9 +67,7 @@ def make_rssm(config: Config, embed_size: int, action_size: int) -> RSSM:
         action_size,
         cell=make_cell(config),
         hidden=sizes["hidden"],
-        latent=Categorical(
-            stoch=sizes["stoch"], classes=sizes["classes"], unimix=sizes["unimix"]
-        ),
+        latent=Categorical(stoch=sizes["stoch"], classes=sizes["classes"], unimix=sizes["unimix"]),
         prior_layers=sizes["imglayers"],
         largest_action=1.0,
         style=STYLE,
@@ -136,7 +134,9 @@ def make_world_model(config: Config, shapes: Shapes, action_size: int) -> WorldM
     )
 
 
-def make_behavior(config: Config, feat_size: int, action_size: int, *, discrete: bool) -> ActorCritic:
+def make_behavior(
+    config: Config, feat_size: int, action_size: int, *, discrete: bool
+) -> ActorCritic:
     """Actor, critic and what trains them.
 
     Args:
@@ -193,7 +193,7 @@ def make_behavior(config: Config, feat_size: int, action_size: int, *, discrete:
 def make_harmonizer(config: Config, losses: set[str]) -> FixedScales:
     """The plain weighted sum, `harmony=off`."""
     theirs = config["loss_scales"]
-    scales = {name: theirs["rec"] for name in ("image", "vector")}
+    scales = {"image": theirs["rec"], "vector": theirs["rec"]}
     scales |= {"reward": theirs["rew"], "cont": theirs["con"]}
     scales |= {name: theirs[name] for name in ("dyn", "rep")}
     return FixedScales(groups={}, loss_scales={k: v for k, v in scales.items() if k in losses})
