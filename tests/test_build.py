@@ -1,6 +1,7 @@
 """The composition root: what the configuration names is what is built."""
 
 import inspect
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -12,19 +13,19 @@ from harmony.behavior.actor import OneHotActor, TruncatedNormalActor
 from harmony.behavior.actor_critic import ActorCritic
 from harmony.behavior.actor_gradient import DynamicsGradient, ReinforceGradient
 from harmony.behavior.critic import Critic, SlowCritic
+from harmony.behavior.targets import OwnReward
 from harmony.build import (
     RUNTIME_ARGUMENTS,
     action_kind,
     build_agent,
-    build_device,
     build_env,
     build_replay,
-    check_values,
     observation_shapes,
 )
 from harmony.config.compose import compose
+from harmony.decoder_probe import NoProbe
 from harmony.envs.stream import EpisodeStream
-from harmony.errors import ConfigError, UserError
+from harmony.errors import ConfigError
 from harmony.harmonizer import FixedScales, FixedWeights, Harmonizer, UnrectifiedHarmonizer
 from harmony.models.decoders import Decoder
 from harmony.models.dynamics_loss import BalancedKL
@@ -32,16 +33,16 @@ from harmony.models.encoders import Encoder
 from harmony.models.heads import ConstantDiscount, DiscountHead, RewardHead
 from harmony.models.latents import Categorical
 from harmony.models.objectives.reconstruction import Reconstruction
-from harmony.models.rssm import RSSM
 from harmony.models.world_model import WorldModel
+from harmony.nn.cnn import ConvDecoder, ConvEncoder
+from harmony.rivals import DynamicWeightAverage, UncertaintyWeighting
+from harmony.training.joint import _Last, _Remember
 from harmony.training.optimizer import Adam
 from harmony.training.precision import Precision
 from harmony.training.seeding import Seeds
 from tests import tiny
 from tests.integration.test_kills import assert_same
-
-ALGORITHMS = ["dreamerv2"]
-WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+from tests.small import make_rssm
 
 
 def count(module):
@@ -54,30 +55,28 @@ def by_hand(discrete):
     seeds = Seeds(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.integer("init"))
-        encoder = Encoder(shapes, depth=2, kernels=(4, 3), vector_layers=1, vector_units=8)
-        rssm = RSSM(
+        encoder = Encoder(shapes, cnn=partial(ConvEncoder, depth=2, kernels=(4, 3)))
+        rssm = make_rssm(
             encoder.embed_size, 2, deter=8, hidden=8, latent=Categorical(stoch=3, classes=3)
         )
-        decoder = Decoder(
-            rssm.feat_size, shapes, depth=2, kernels=(3, 4), vector_layers=1, vector_units=8
-        )
+        decoder = partial(Decoder, cnn=partial(ConvDecoder, depth=2, kernels=(3, 4)))
         world_model = WorldModel(
             encoder=encoder,
             rssm=rssm,
             dynamics_loss=BalancedKL(balance=0.8, free_nats=1.0),
-            objective=Reconstruction(decoder),
+            objective=Reconstruction(encoder, rssm.feat_size, shapes, decoder=decoder),
             reward=RewardHead(rssm.feat_size, **mlp),
             cont=ConstantDiscount(rssm.feat_size, discount=0.99),
         )
         critic = Critic(rssm.feat_size, **mlp)
         kind = OneHotActor if discrete else TruncatedNormalActor
         behavior = ActorCritic(
-            actor=kind(rssm.feat_size, 2, **mlp),
+            actor=kind(rssm.feat_size, [2] if discrete else 2, **mlp),
             critic=critic,
             slow_critic=SlowCritic(critic, every_updates=100, fraction=1.0),
             actor_gradient=ReinforceGradient() if discrete else DynamicsGradient(),
+            targets=OwnReward(return_lambda=0.95),
             horizon=3,
-            return_lambda=0.95,
             actor_entropy=1e-4,
         )
     harmonizer = Harmonizer(
@@ -98,6 +97,7 @@ def by_hand(discrete):
         world_model=world_model,
         harmonizer=harmonizer,
         behavior=behavior,
+        probe=NoProbe(encoder, rssm.feat_size, shapes),
         optimizers=Optimizers(
             adam("model", 3e-4, world_model, harmonizer),
             adam("actor", 8e-5, behavior.actor),
@@ -120,9 +120,10 @@ def test_dreamerv2_from_yaml_equals_dreamerv2_by_hand(discrete):
         assert_same(composed.update(given), made.update(given))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", tiny.ALGORITHMS)
 def test_the_same_seed_gives_the_same_losses(algorithm):
     one, two = (tiny.agent(f"algorithm={algorithm}") for _ in range(2))
+    assert_same(dict(one.state_dict()), dict(two.state_dict()))
     assert_same(one.update(tiny.batch()), two.update(tiny.batch()))
 
 
@@ -167,11 +168,21 @@ def test_parameter_counts_of_meta_world():
         ("on", Harmonizer),
         ("off", FixedScales),
         ("fixed", FixedWeights),
+        ("reward_only", FixedWeights),
+        ("observation_only", FixedScales),
         ("unrectified", UnrectifiedHarmonizer),
+        ("no_dynamics", Harmonizer),
+        ("own_lr", Harmonizer),
+        ("uncertainty_weighting", UncertaintyWeighting),
+        ("dynamic_weight_average", DynamicWeightAverage),
     ],
 )
-def test_every_harmony_builds_its_class(name, kind):
-    assert type(tiny.agent(f"harmony={name}").harmonizer) is kind
+@pytest.mark.parametrize("algorithm", tiny.ALGORITHMS)
+def test_every_harmony_builds_its_class(algorithm, name, kind):
+    agent = tiny.agent(f"algorithm={algorithm}", f"harmony={name}")
+    assert type(agent.harmonizer) is kind
+    metrics = agent.update(tiny.batch())
+    assert all(torch.isfinite(value) for value in metrics.values())
 
 
 def test_a_learned_discount_comes_with_its_loss():
@@ -180,9 +191,24 @@ def test_a_learned_discount_comes_with_its_loss():
     assert "loss/cont" in agent.update(tiny.batch())
 
 
-def test_optimizers_cover_every_trained_weight_once():
-    agent = tiny.agent()
-    trained = [weight for optimizer in agent.optimizers for weight in optimizer.params]
+def optimizers(agent):
+    """By name; one that is joint is the optimizer of all its parts."""
+    named = agent.optimizers.named()
+    return {
+        name: each.joint.optimizer if isinstance(each, _Last) else each
+        for name, each in named.items()
+        if not isinstance(each, _Remember)
+    }
+
+
+@pytest.mark.parametrize("algorithm", tiny.ALGORITHMS)
+@pytest.mark.parametrize("others", [(), ("probe=decoder",), ("harmony=own_lr",)])
+def test_optimizers_cover_every_trained_weight_once(algorithm, others):
+    agent = tiny.agent(f"algorithm={algorithm}", *others)
+    made = optimizers(agent)
+    names = {"model", "actor", "critic"} if algorithm != "dreamerv3_2025" else {"critic"}
+    assert set(made) == names | ({"probe"} if "probe=decoder" in others else set())
+    trained = [weight for optimizer in made.values() for weight in optimizer.params]
     assert len({id(weight) for weight in trained}) == len(trained)
     assert {id(w) for w in trained} == {id(w) for w in agent.parameters() if w.requires_grad}
     slow = {id(weight) for weight in agent.behavior.slow_critic.parameters()}
@@ -191,9 +217,37 @@ def test_optimizers_cover_every_trained_weight_once():
 
 def test_optimizers_get_their_own_settings():
     agent = tiny.agent("algorithm.optimizer.critic.lr=0.5", "algorithm.optimizer.actor.clip=7.0")
-    rates = [optimizer.adam.param_groups[0]["lr"] for optimizer in agent.optimizers]
-    assert rates == [3e-4, 8e-5, 0.5]
-    assert [optimizer.clip for optimizer in agent.optimizers] == [100.0, 7.0, 100.0]
+    made = optimizers(agent).values()
+    assert [optimizer.adam.param_groups[0]["lr"] for optimizer in made] == [3e-4, 8e-5, 0.5]
+    assert [optimizer.clip for optimizer in made] == [100.0, 7.0, 100.0]
+    assert [optimizer.name for optimizer in made] == ["model", "actor", "critic"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "inner"),
+    [
+        ("dreamerv2", "model", "adam"),
+        ("dreamerpro", "model", "adam"),
+        ("dreamerv3", "model", "adam"),
+        ("dreamerv3_2025", "critic", "laprop"),
+    ],
+)
+def test_scalars_may_have_a_rate_of_their_own(algorithm, name, inner):
+    """All others share the model's, as those of harmony=on do."""
+    for harmony, count in (("on", 1), ("own_lr", 4)):
+        agent = tiny.agent(f"algorithm={algorithm}", f"harmony={harmony}")
+        groups = getattr(optimizers(agent)[name], inner).param_groups
+        own = {id(weight): group["lr"] for group in groups[1:] for weight in group["params"]}
+        scalars = [id(weight) for weight in agent.harmonizer.parameters()]
+        assert len(groups) == count
+        assert own == (dict.fromkeys(scalars, 1e-3) if harmony == "own_lr" else {})
+
+
+def test_what_the_replay_teaches_needs_one_optimizer_for_all():
+    replay_value = "harmony.behavior.replay_value.ReplayValue"
+    with pytest.raises(ConfigError, match="replay_value trains the world model too") as caught:
+        tiny.agent(f"algorithm.replay_value._target_={replay_value}")
+    assert "\n" not in str(caught.value)
 
 
 def test_parts_that_do_not_fit_are_one_line():
@@ -205,8 +259,9 @@ def test_parts_that_do_not_fit_are_one_line():
 
 
 def test_action_kinds():
-    assert action_kind(gymnasium.spaces.Discrete(5)) == ("discrete", 5)
-    assert action_kind(gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)) == ("continuous", 3)
+    assert action_kind(gymnasium.spaces.Discrete(5)) == ("discrete", [5])
+    assert action_kind(gymnasium.spaces.MultiDiscrete([2, 3])) == ("discrete", [2, 3])
+    assert action_kind(gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)) == ("continuous", [3])
 
 
 def test_observation_shapes():
@@ -216,52 +271,6 @@ def test_observation_shapes():
 def test_run_time_arguments_exist_and_are_never_configured():
     for target, names in RUNTIME_ARGUMENTS.items():
         assert names <= set(inspect.signature(target).parameters), target
-
-
-class TestDevice:
-    def test_cpu_and_auto(self):
-        assert build_device("cpu").type == "cpu"
-        expected = "cuda" if torch.cuda.is_available() else "cpu"
-        assert build_device("auto").type == expected
-
-    @WITHOUT_CUDA
-    @pytest.mark.parametrize("name", ["cuda", "cuda:1"])
-    def test_cuda_without_cuda_is_refused(self, name):
-        with pytest.raises(ConfigError, match=rf"^device={name} needs a CUDA device .*0 found"):
-            build_device(name)
-        with pytest.raises(ConfigError, match=rf"^device={name} needs a CUDA device"):
-            check_values(tiny.config(f"device={name}"))
-
-    def test_an_index_that_is_not_there_is_refused(self, monkeypatch):
-        monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-        assert build_device("cuda:1") == torch.device("cuda:1")
-        with pytest.raises(ConfigError, match=r"device=cuda:2 needs a CUDA device .*2 found"):
-            build_device("cuda:2")
-
-    @pytest.mark.parametrize("name", ["gpu", "meta", "cpu:x", ""])
-    def test_nonsense_is_refused(self, name):
-        with pytest.raises(ConfigError, match="device must be auto, cpu, cuda or cuda:N"):
-            build_device(name)
-
-
-class TestCheckValues:
-    def test_the_tiny_configuration_passes(self):
-        check_values(tiny.config())
-
-    @pytest.mark.parametrize(
-        ("override", "message"),
-        [
-            ("precision=fp16", "precision=fp16 needs a CUDA device, got device=cpu"),
-            ("seed=-1", "seed must be at least 0, got -1"),
-            ("training.env_steps=0", r"training\.env_steps must be at least 1, got 0"),
-            ("evaluation.episodes=0", r"evaluation\.episodes must be at least 1, got 0"),
-            ("checkpoint.keep=1", r"checkpoint\.keep must be at least 2, got 1"),
-        ],
-    )
-    def test_nonsense_is_refused_in_one_line(self, override, message):
-        with pytest.raises(UserError, match=message) as caught:
-            check_values(tiny.config(override))
-        assert "\n" not in str(caught.value)
 
 
 class TestReplay:

@@ -39,11 +39,12 @@ def test_a_run_with_a_probe_is_the_run_without_it(algorithm):
 @pytest.mark.parametrize("algorithm", tiny.ALGORITHMS)
 def test_it_learns_to_see_what_the_latent_holds(algorithm):
     agent = tiny.agent(
-        f"algorithm={algorithm}", "probe=decoder", "algorithm.optimizer.probe.lr=3e-3"
+        f"algorithm={algorithm}", "probe=decoder", "algorithm.optimizer.probe.lr=1e-2"
     )
     given = tiny.batch(f"algorithm={algorithm}")
+    given["image"] //= 4  # dark, which is easily learned
     losses = [agent.update(given)["probe/loss"].item() for _ in range(40)]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_it_has_the_decoder_that_the_algorithm_names():

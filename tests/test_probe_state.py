@@ -15,11 +15,7 @@ from tests import tiny
 
 STATES = {"qpos/slider": np.zeros((2, 1)), "qvel/slider": np.ones((2, 1))}
 X_SCORE = Score(Interval(1, 0.5, 2), Interval(0.25, 0.125, 0.5))
-SCORES = {
-    "ridge": Scores(
-        {"x": Score(Interval(1, 0.5, 2), Interval(0.25, 0.125, 0.5))}, Interval(3, 2, 4)
-    )
-}
+SCORES = {"ridge": Scores({"x": X_SCORE}, Interval(3, 2, 4))}
 
 
 def test_quantities_are_chosen_by_patterns():

@@ -27,8 +27,8 @@ class Decoder(nn.Module):
     Raises:
         ValueError: the convolutions don't give images of the right side.
 
-    Source: DreamerV2, `nets/decoder/` of the torch original; DreamerV3 (2023), `nets.py:
-    MultiDecoder`.
+    Source: DreamerV2, `nets/decoder/` of the torch original; DreamerV3, `nets.py: MultiDecoder`
+    (2023) and `dreamerv3/rssm.py: Decoder` (2025).
     """
 
     def __init__(

@@ -61,8 +61,9 @@ class Encoder(nn.Module):
     Raises:
         ValueError: neither images nor vectors, or images of unequal sides.
 
-    Source: DreamerV2, `nets/encoder/` of the torch original; DreamerV3 (2023), `nets.py:
-    MultiEncoder`.
+    Source: DreamerV2, `nets/encoder/` of the torch original; DreamerV3, `nets.py: MultiEncoder`
+    (2023) and `dreamerv3/rssm.py: Encoder` (2025, vectors before images). Differs: no observations
+    that are numbers of options, which the 2025 original makes one-hot.
     """
 
     def __init__(

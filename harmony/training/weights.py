@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,17 @@ def put_weights(agent: DreamerAgent, modules: dict[str, Any], path: Path) -> Non
     try:
         agent.load_state_dict(modules)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise CheckpointError(
-            f"the weights in {path} don't fit this agent ({reason}); use the algorithm, size and "
-            "env that made them"
+            f"the weights in {path} don't fit this agent ({reason}); use {_makers(path)} that made "
+            "them"
         ) from error
+
+
+def _makers(path: Path) -> str:
+    """The choices of the run whose weights these are, where its directory is around them."""
+    for directory in (path, *path.parents[:2]):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            choices = json.loads((directory / "run.json").read_text(encoding="utf-8"))["choices"]
+            return " ".join(f"{key}={choices[key]}" for key in ("algorithm", "size", "env"))
+    return "the algorithm, size and env"

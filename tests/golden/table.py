@@ -23,7 +23,7 @@ def record(recording: str, quantity: str, original: Number, ours: Number) -> flo
     """
     theirs, mine = _plain(original), _plain(ours)
     error = abs(mine - theirs) / max(abs(theirs), 1e-12)
-    _append(f"| {recording} | {quantity} | {theirs:.8g} | {mine:.8g} | {error:.1e} |\n")
+    _append(f"| {recording} | {quantity} | {theirs:.9g} | {mine:.9g} | {error:.1e} |\n")
     return error
 
 

@@ -1,4 +1,4 @@
-"""Sizes and initial weights of DreamerV3 (2023) against the original."""
+"""Sizes, settings and initial weights of DreamerV3 (2023) against the original."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from harmony.config.compose import compose
 from harmony.nn.layers import Conv2d, Linear
 from harmony.parts import Parts, make_behavior, make_world_model
 from harmony.training.seeding import Seeds
+from tests.golden.originals import Golden
 from tests.golden.table import record
 from tests.golden.v3_agents import BASE
 
@@ -113,6 +114,26 @@ def test_widths_are_the_originals(name):
         "vector_layers": settings["enc_mlp"][0],
         "vector_units": settings["enc_mlp"][1],
     }
+
+
+@pytest.mark.golden
+def test_settings_that_recordings_replace_are_the_originals_too():
+    algorithm = compose(BASE).config["algorithm"]
+    # Of the files whose settings are the original's defaults; what no file has is written out.
+    world_model = Golden("v3/world_model_both_harmony").meta
+    theirs = world_model["loss_scales"]
+    losses = ("image", "vector", "reward", "cont", "dyn", "rep")
+    assert algorithm["loss_scales"] == {name: theirs[name] for name in losses}
+    shares = algorithm["loss_groups"]["dynamics"]
+    both = theirs["dyn"] + theirs["rep"]
+    assert shares == {name: pytest.approx(theirs[name] / both) for name in ("dyn", "rep")}
+    assert algorithm["dynamics_loss"]["free_nats"] == world_model["dyn_loss"]["free"]
+    assert world_model["grad_heads"] == ["decoder", "reward", "cont"]
+    assert not algorithm["reward"]["stop_gradient"]
+    assert not algorithm["cont"]["stop_gradient"]
+    behavior = algorithm["behavior"]
+    assert (behavior["horizon"], behavior["actor_entropy"]) == (15, 3e-4)
+    assert (behavior["slow_regularizer"], behavior["eval_action"]) == (1.0, "sample")
 
 
 def accuracy(weight: torch.Tensor) -> float:
