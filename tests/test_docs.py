@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from harmony.build import RUNTIME_ARGUMENTS
+from harmony.build import check_size
 from harmony.config import cli, sweep
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed, compose
 from harmony.config.conf_dir import list_groups
 from harmony.config.identity import flatten
+from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -102,7 +103,8 @@ def test_commands_compose(arguments):
         overrides = sweep.expand(overrides)[0]
     run = composed(*overrides)
     check_keys(run)
-    check_nodes(run, RUNTIME_ARGUMENTS)
+    check_nodes(run, RUNTIME_ARGUMENTS, SCHEMAS)
+    check_size(run)
 
 
 def tables() -> Iterator[tuple[list[str], list[list[str]]]]:

@@ -1,9 +1,9 @@
-"""DeepMind Control Suite: all its tasks, from pixels.
+"""DeepMind Control Suite: all its tasks, from pixels, from the state of the body, or both.
 
 Source: dm_control.suite, https://github.com/google-deepmind/dm_control.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -15,6 +15,8 @@ from harmony.errors import EnvError
 
 if TYPE_CHECKING:
     from dm_control.rl import control
+
+    from harmony.envs.offscreen import Offscreen
 
 _SUITE = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -57,10 +59,10 @@ _DEFAULT_CAMERA = {"quadruped": 2}  # its camera 0 stays behind; the others use 
 class DMC(gymnasium.Env[Any, np.ndarray]):
     """One task of the DeepMind Control Suite.
 
-    Observations: `image` uint8 (image_size, image_size, 3), and with `proprio` also `proprio`
-    float32 (D,), dm_control's observations in their order, flattened. Actions: float32 (A,) in
-    [-1, 1], stretched to the bounds of the task. The reward is summed over the repeat. An episode
-    is terminal when dm_control's discount is 0; its time limit truncates.
+    Observations: `image` uint8 (image_size, image_size, 3), or `proprio` float32 (D,), dm_control's
+    observations in their order, flattened, or both. Actions: float32 (A,) in [-1, 1], stretched to
+    the bounds of the task. The reward is summed over the repeat. An episode is terminal when
+    dm_control's discount is 0; its time limit truncates.
 
     Args:
         task: domain and task joined by an underscore, e.g. walker_walk; cup_catch is an alias.
@@ -68,7 +70,8 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         image_size: height and width of the picture, pixels.
         camera: index of the task's camera; None: 0, and 2 for quadruped.
         render: quality of the picture.
-        proprio: also observe the state of the body.
+        observation: the picture, the vector of the body's state, or both; nothing is drawn for the
+            vector alone.
 
     Raises:
         EnvError: unknown task or camera, dm_control is missing, or the machine can't draw.
@@ -82,30 +85,27 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         image_size: int = 64,
         camera: int | None = None,
         render: RenderQuality,
-        proprio: bool = False,
+        observation: Literal["image", "vector", "both"] = "image",
     ) -> None:
         check_task(task)
         check_positive(action_repeat=action_repeat, image_size=image_size)
         domain, name = TASKS[ALIASES.get(task, task)]
         self.action_repeat = action_repeat
-        self._proprio = proprio
         self._env = _load(domain, name)
-        physics = self._env.physics
-        render.apply(physics.model)
         camera = _DEFAULT_CAMERA.get(domain, 0) if camera is None else camera
-        _check_camera(task, camera, physics.model.ncam)
-        from harmony.envs.offscreen import Offscreen
-
-        self._camera = Offscreen(
-            physics.model.ptr, physics.data.ptr, camera=camera, size=image_size
-        )
+        _check_camera(task, camera, self._env.physics.model.ncam)
+        self._camera = None
+        if observation != "vector":
+            self._camera = _make_camera(self._env.physics, camera, image_size, render)
+        self._proprio = observation != "image"
         spec = self._env.action_spec()
         self._center, self._scale = _action_map(spec.minimum, spec.maximum)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
-        spaces: dict[str, gymnasium.Space[Any]] = {
-            "image": gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        }
-        if proprio:
+        spaces: dict[str, gymnasium.Space[Any]] = {}
+        if self._camera is not None:
+            side = (image_size, image_size, 3)
+            spaces["image"] = gymnasium.spaces.Box(0, 255, side, np.uint8)
+        if self._proprio:
             values = self._env.observation_spec().values()
             size = sum(int(np.prod(value.shape)) for value in values)
             spaces["proprio"] = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -124,7 +124,8 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         if seed is not None:
             self._env.task.random.seed(seed)
         state = self._env.reset().observation
-        self._camera.upload_terrain()  # quadruped_escape makes a new one
+        if self._camera is not None:
+            self._camera.upload_terrain()  # quadruped_escape makes a new one
         return self._observe(state), {}
 
     def step(
@@ -162,11 +163,14 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
 
     def close(self) -> None:
         """Frees the rendering context."""
-        self._camera.close()
+        if self._camera is not None:
+            self._camera.close()
         self._env.close()
 
     def _observe(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        observation = {"image": np.ascontiguousarray(self._camera.draw()[::-1])}
+        observation: dict[str, np.ndarray] = {}
+        if self._camera is not None:
+            observation["image"] = np.ascontiguousarray(self._camera.draw()[::-1])
         if self._proprio:
             parts = [np.ravel(value) for value in state.values()]
             observation["proprio"] = np.concatenate(parts).astype(np.float32)
@@ -219,6 +223,13 @@ def _load(domain: str, name: str) -> "control.Environment":
         ) from error
     # lqr draws the stiffness and damping of its model when it is made: a fixed seed, one model.
     return suite.load(domain, name, task_kwargs={"random": 0})
+
+
+def _make_camera(physics: Any, camera: int, size: int, render: RenderQuality) -> "Offscreen":  # noqa: ANN401
+    from harmony.envs.offscreen import Offscreen
+
+    render.apply(physics.model)
+    return Offscreen(physics.model.ptr, physics.data.ptr, camera=camera, size=size)
 
 
 def _check_camera(task: str, camera: int, num_cameras: int) -> None:

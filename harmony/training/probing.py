@@ -12,7 +12,7 @@ import torch
 
 from harmony.agent import DreamerAgent
 from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import EnvError
+from harmony.errors import CheckpointError, EnvError
 from harmony.ops.images import float_to_image
 from harmony.training.collect import Player, random_action
 from harmony.training.seeding import Seeds
@@ -166,6 +166,9 @@ def filtered_feats(agent: DreamerAgent, watched: Watched, seeds: Seeds) -> np.nd
         agent: its world model filters; its own random streams are not touched.
         watched: the episode.
         seeds: decide the samples.
+
+    Raises:
+        CheckpointError: they are not finite.
     """
     model = agent.world_model
     batch = _as_batch(watched.records, agent.device)
@@ -184,6 +187,11 @@ def filtered_feats(agent: DreamerAgent, watched: Watched, seeds: Seeds) -> np.nd
         feats.append(model.rssm.get_feat(latent)[0].float())
         start = Latent(latent.deter[:, -1], latent.stoch[:, -1])
     array: np.ndarray = torch.cat(feats).cpu().numpy()
+    if not np.isfinite(array).all():
+        raise CheckpointError(
+            f"expected finite feats, got others in episode {watched.episode}: the weights are bad; "
+            "take another checkpoint"
+        )
     return array
 
 

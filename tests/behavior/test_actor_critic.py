@@ -25,6 +25,7 @@ from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.world_model import WorldModel
 from harmony.types import Latent
 from tests.golden.originals import Golden, assert_grads, load, uniform_for
+from tests.golden.table import record, record_error
 from tests.small import make_rssm
 
 BEHAVIORS = [
@@ -156,9 +157,17 @@ def test_losses_and_gradients_equal_the_originals(name):
     torch.autograd.backward(actor_loss)
     torch.autograd.backward(critic_loss)
     grads = rename_actor(golden.named("grad"), discrete=golden.meta["discrete_action"])
-    for part, prefix in ((behavior.actor, "actor."), (behavior.critic, "critic.")):
+    record(name, "returns, mean", golden["out/target"].mean(), target.critic.mean())
+    record(name, "entropy, mean", golden["out/metric/actor_ent"], metrics["actor/entropy"])
+    record(name, "actor loss", golden["out/actor_loss"], actor_loss)
+    record(name, "critic loss, its targets given", golden["out/critic_loss"], critic_loss)
+    for key, part in (("actor", behavior.actor), ("critic", behavior.critic)):
+        prefix = f"{key}."
         own = {k.removeprefix(prefix): v for k, v in grads.items() if k.startswith(prefix)}
-        assert_grads(part, own, 1e-4)
+        error = assert_grads(part, own, 1e-4)
+        norm = torch.nn.utils.get_total_norm([param.grad for param in part.parameters()])
+        record(name, f"{key} gradient norm", golden[f"out/grad_norm/{key}"], norm)
+        record_error(name, f"largest relative gradient error, {key}", error)
 
 
 @pytest.mark.golden

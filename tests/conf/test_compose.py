@@ -8,16 +8,26 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harmony.build import RUNTIME_ARGUMENTS
+from harmony.build import check_size
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed, compose
 from harmony.config.conf_dir import find_conf_dir, list_groups
 from harmony.errors import ConfigError
+from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = list_groups(CONF)
 PAIRS = list(itertools.product(GROUPS["algorithm"], GROUPS["env"]))
-NO_PAPER_PRESET = {("dreamerv2", "probe")}
+SIZES = {
+    path.stem: yaml.safe_load(path.read_text("utf-8"))["algorithm"]["sizes"]
+    for path in sorted((CONF / "algorithm").glob("*.yaml"))
+}
+"""Of each algorithm; it has no widths of others."""
+NO_PAPER_PRESET = {
+    *((algorithm, "probe") for algorithm in GROUPS["algorithm"]),
+    ("dreamerpro", "metaworld"),
+    ("dreamerv3_2025", "metaworld"),
+}
 """Pairs for which the paper has no numbers: they run with the defaults."""
 
 
@@ -29,7 +39,8 @@ def composed(*overrides: str) -> Composed:
 def check(*overrides: str) -> Composed:
     result = composed(*overrides)
     check_keys(result)
-    check_nodes(result, RUNTIME_ARGUMENTS)
+    check_nodes(result, RUNTIME_ARGUMENTS, SCHEMAS)
+    check_size(result)
     return result
 
 
@@ -55,12 +66,44 @@ def test_no_preset_without_a_pair():
     assert set(GROUPS["preset"]) <= {f"{algorithm}_{env}" for algorithm, env in PAIRS}
 
 
+def check_harmony(algorithm, harmony, size, debug):
+    chosen = (f"algorithm={algorithm}", f"harmony={harmony}", f"size={size}", f"debug={debug}")
+    assert check(*chosen).choices["harmony"] == harmony
+
+
+@pytest.mark.parametrize("algorithm", GROUPS["algorithm"])
+def test_every_harmony_and_every_size_with_every_debug(algorithm):
+    for debug, harmony in itertools.product(GROUPS["debug"], GROUPS["harmony"]):
+        check_harmony(algorithm, harmony, "paper", debug)
+    for debug, size in itertools.product(GROUPS["debug"], SIZES[algorithm]):
+        check_harmony(algorithm, "on", size, debug)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", GROUPS["algorithm"])
 @pytest.mark.parametrize("harmony", GROUPS["harmony"])
 def test_every_harmony_with_every_size_and_debug(algorithm, harmony):
-    for size, debug in itertools.product(GROUPS["size"], GROUPS["debug"]):
-        chosen = (f"algorithm={algorithm}", f"harmony={harmony}", f"size={size}", f"debug={debug}")
-        assert check(*chosen).choices["harmony"] == harmony
+    for size, debug in itertools.product(SIZES[algorithm], GROUPS["debug"]):
+        check_harmony(algorithm, harmony, size, debug)
+
+
+def test_sizes_that_algorithms_name_exist_and_others_are_refused():
+    assert set(SIZES) == set(GROUPS["algorithm"])
+    assert set().union(*SIZES.values()) == set(GROUPS["size"])
+    for algorithm, sizes in SIZES.items():
+        other = sorted(set(GROUPS["size"]) - set(sizes))[0]
+        with pytest.raises(ConfigError, match=f"^algorithm={algorithm} has no size={other}; take"):
+            check(f"algorithm={algorithm}", f"size={other}")
+
+
+@pytest.mark.parametrize("algorithm", GROUPS["algorithm"])
+def test_every_size_of_an_algorithm_has_all_widths(algorithm):
+    """A width that a size leaves out would be that of the algorithm's own size."""
+    widths = set(yaml.safe_load((CONF / "algorithm" / f"{algorithm}.yaml").read_text())["size"])
+    for size in SIZES[algorithm]:
+        given = yaml.safe_load((CONF / "size" / f"{size}.yaml").read_text())
+        if size != "paper":
+            assert set(given.get("size", given)) == widths, size
 
 
 OTHERS = sorted(
@@ -111,4 +154,4 @@ def test_no_key_is_a_boolean_by_accident(path):
 def test_a_typo_in_any_node_is_refused_by_its_class(env):
     result = compose([f"env={env}", "+env.no_such_key=1"])
     with pytest.raises(ConfigError, match=r"^command line .* has no argument 'no_such_key'"):
-        check_nodes(result, RUNTIME_ARGUMENTS)
+        check_nodes(result, RUNTIME_ARGUMENTS, SCHEMAS)

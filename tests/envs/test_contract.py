@@ -33,7 +33,8 @@ def factory(make, *marks, **kwargs):
 
 FACTORIES = [
     factory(DMC, SIM, task="cartpole_swingup", render=FAST),
-    factory(DMC, SIM, task="walker_walk", render=FAST, proprio=True),
+    factory(DMC, SIM, task="walker_walk", render=FAST, observation="both"),
+    factory(DMC, SIM, task="walker_walk", render=FAST, observation="vector"),
     factory(DMC, SIM, pytest.mark.slow, task="ball_in_cup_catch", render=FAST, action_repeat=4),
     factory(MetaWorld, SIM, task="lever_pull", render=FAST, time_limit=9),
     factory(CountingEnv, length=7, image_size=8),

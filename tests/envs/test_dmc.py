@@ -152,13 +152,25 @@ def test_controls_without_bounds_take_the_action_as_it_is():
 
 
 def test_proprio_is_dm_controls_observations_flattened():
-    env = make("walker_walk", proprio=True)
+    env = make("walker_walk", observation="both")
     observation, _ = env.reset(seed=2)
     assert list(env.observation_space.spaces) == ["image", "proprio"]
     assert env.observation_space["proprio"].shape == (24,)
     reference = env._env.task.get_observation(env._env.physics)
     expected = np.concatenate([np.ravel(value) for value in reference.values()])
     np.testing.assert_array_equal(observation["proprio"], expected.astype(np.float32))
+
+
+def test_the_vector_alone_draws_nothing(monkeypatch):
+    def draw(*_: object, **__: object) -> None:
+        raise AssertionError("made a camera")
+
+    monkeypatch.setattr("harmony.envs.offscreen.Offscreen", draw)
+    env = make("walker_walk", observation="vector")
+    observation, _ = env.reset(seed=2)
+    assert list(observation) == list(env.observation_space.spaces) == ["proprio"]
+    env.step(np.zeros(6))
+    env.close()
 
 
 def test_the_state_is_that_of_the_physics_by_joint():

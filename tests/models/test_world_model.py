@@ -16,6 +16,7 @@ from harmony.models.world_model import ModelNoise, WorldModel
 from harmony.nn.cnn import ConvDecoder, ConvEncoder
 from harmony.types import Latent
 from tests.golden.originals import Golden, assert_grads, load, uniform_for
+from tests.golden.table import record, record_error
 from tests.small import make_rssm
 
 WORLD_MODELS = [
@@ -123,14 +124,21 @@ def test_losses_and_gradients_equal_the_originals(name):
     }.items():
         expected = golden[f"out/loss/{theirs}"]
         torch.testing.assert_close(modelled.losses[ours].mean(), expected, rtol=1e-4, atol=1e-7)
+        record(name, f"loss/{ours}, mean", expected, modelled.losses[ours].mean())
     torch.testing.assert_close(
         modelled.metrics["model/kl"], golden["out/model_kl"], rtol=1e-4, atol=1e-6
     )
     torch.testing.assert_close(total, golden["out/total"], rtol=1e-4, atol=1e-6)
+    record(name, "mean KL before free nats", golden["out/model_kl"], modelled.metrics["model/kl"])
+    record(name, "total", golden["out/total"], total)
     grads = golden.named("grad")
-    assert_grads(world_model, grads, 1e-4)
+    error = assert_grads(world_model, grads, 1e-4)
     if golden.meta["harmony"]:
-        assert_grads(harmonizer, grads, 1e-4)
+        error = max(error, assert_grads(harmonizer, grads, 1e-4))
+    own = [param.grad for part in (world_model, harmonizer) for param in part.parameters()]
+    norm = torch.nn.utils.get_total_norm(own)
+    record(name, "global gradient norm", golden["out/grad_norm"], norm)
+    record_error(name, "largest relative gradient error", error)
 
 
 @pytest.mark.parametrize("latent", [Categorical(stoch=3, classes=4), Gaussian(stoch=3)])
@@ -186,6 +194,7 @@ def test_open_loop_video_shows_truth_model_and_error():
     torch.testing.assert_close(video[4, :64, 64:128], batch["image"][1, 4])
 
 
+@pytest.mark.golden
 def test_parameter_counts_are_the_originals():
     shapes = {"image": (64, 64, 3)}
     encoder = Encoder(shapes)
@@ -197,9 +206,12 @@ def test_parameter_counts_are_the_originals():
         "reward": RewardHead(rssm.feat_size),
     }
     found = {k: sum(p.numel() for p in module.parameters()) for k, module in counts.items()}
-    assert found == {
+    expected = {
         "encoder": 1_551_312,
         "rssm": 13_125_632,
         "decoder": 11_152_275,
         "reward": 1_301_201,
     }
+    assert found == expected
+    for part, count in expected.items():
+        record("parameters_metaworld", f"{part}, weights", count, found[part])

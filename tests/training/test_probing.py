@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from harmony.build import build_env
-from harmony.errors import EnvError
+from harmony.errors import CheckpointError, EnvError
 from harmony.training.evaluation import Evaluator
 from harmony.training.probing import (
     CHUNK,
@@ -119,6 +119,14 @@ class TestFeats:
         assert feats.dtype == np.float32
         assert feats.shape == (length + 1, model.rssm.feat_size)
         np.testing.assert_allclose(feats, whole.numpy(), atol=1e-6)
+
+    def test_bad_weights_are_refused(self):
+        agent = tiny.agent()
+        one = watched(1, random=1.0, overrides=(), agent=agent)[0]
+        with torch.no_grad():
+            next(agent.world_model.rssm.parameters()).fill_(float("nan"))
+        with pytest.raises(CheckpointError, match="expected finite feats, got others in episode 0"):
+            filtered_feats(agent, one, Seeds(0))
 
     def test_the_agent_stays_as_it_was(self):
         agent = tiny.agent()
