@@ -15,9 +15,9 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 class Silent:
     """A display without a person before it."""
 
-    def update(self, row: Any) -> None:
+    def update(self, row: Mapping[str, float]) -> None:
         """Nothing."""
 
     def message(self, text: str) -> None:
@@ -91,7 +91,8 @@ def train(name: tuple[str, str, str], updates: int, directory: Path) -> Row:
     history: list[Metrics] = []
     times: list[float] = []
     for _ in range(updates):
-        batch = {k: torch.from_numpy(v) for k, v in trainer.replay.sample(trainer.replay_rng).items()}
+        sampled = trainer.replay.sample(trainer.replay_rng)
+        batch = {name: torch.from_numpy(array) for name, array in sampled.items()}
         start = time.perf_counter()
         history.append(agent.update(to_device(batch, agent.device)))
         times.append(time.perf_counter() - start)

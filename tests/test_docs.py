@@ -141,7 +141,7 @@ def value_of(config: dict[str, Any], key: str) -> Any:
 
 
 def keys_in(header: list[str], rows: list[list[str]]) -> Iterator[tuple[str, str, str]]:
-    """Override of the column, key, and value as written, of each cell that shows a value."""
+    """Overrides of the column, key, and value as written, of each cell that shows a value."""
     for row in rows:
         key = CELL.fullmatch(row[0])
         for title, cell in zip(header[1:], row[1:], strict=True):
@@ -154,9 +154,9 @@ def test_defaults_are_those_of_the_configuration():
     shown = [cell for table in tables() for cell in keys_in(*table)]
     assert len(shown) > 200
     wrong = {
-        (override, key): (value, value_of(composed(override).config, key))
-        for override, key, value in shown
-        if plain(value) != value_of(composed(override).config, key)
+        (overrides, key): (value, value_of(composed(*overrides.split()).config, key))
+        for overrides, key, value in shown
+        if plain(value) != value_of(composed(*overrides.split()).config, key)
     }
     assert wrong == {}
 
@@ -172,3 +172,11 @@ def test_every_key_is_in_the_tables():
                 if not parts[-1].startswith("_") and not above & listed:
                     missing.add(leaf)
     assert missing == set()
+
+
+def test_every_group_and_option_is_listed():
+    row = re.compile(r"^\| `(\w+)` \| (`[^|]+`) \|", re.MULTILINE)
+    found = row.findall(CONFIGURATION.read_text("utf-8").split("## Rules")[0])
+    listed = {group: sorted(CELL.findall(options)) for group, options in found}
+    groups = {group: sorted(options) for group, options in list_groups(ROOT / "conf").items()}
+    assert listed == groups

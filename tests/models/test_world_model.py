@@ -14,7 +14,9 @@ from harmony.models.latents import Categorical, Gaussian, LatentPart
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.world_model import ModelNoise, WorldModel
 from harmony.nn.cnn import ConvDecoder, ConvEncoder
+from harmony.ops.shift import random_shift
 from harmony.types import Latent
+from tests import tiny
 from tests.golden.originals import Golden, assert_grads, load, uniform_for
 from tests.golden.table import record, record_error
 from tests.small import make_rssm
@@ -215,3 +217,72 @@ def test_parameter_counts_are_the_originals():
     assert found == expected
     for part, count in expected.items():
         record("parameters_metaworld", f"{part}, weights", count, found[part])
+
+
+def make_with_views(algorithm):
+    agent = tiny.agent(f"algorithm={algorithm}")
+    return agent.world_model, tiny.batch(f"algorithm={algorithm}")
+
+
+def test_two_views_are_modelled_as_two_batches():
+    world_model, batch = make_with_views("dreamerpro")
+    noise = world_model.draw_noise(batch, torch.Generator().manual_seed(0))
+    assert noise.latent.shape == (4, 4, world_model.rssm.latent.noise_size)
+    assert noise.view.shape == (4, 2)
+    modelled = world_model.losses(batch, noise)
+    assert modelled.latent.deter.shape[:2] == (4, 4)
+    assert modelled.losses["reward"].shape == (4, 4)
+    for name in ("reward", "action", "is_first"):
+        assert torch.equal(modelled.batch[name], torch.cat([batch[name], batch[name]]))
+    image = world_model.observations(modelled.batch)["image"]
+    torch.testing.assert_close(modelled.obs["image"], random_shift(image, noise.view))
+    # Each view is filtered by itself: the model sees two batches of other pictures.
+    embed = world_model.encoder({"image": modelled.obs["image"][2:]})
+    second = world_model.rssm.observe(embed, batch["action"], batch["is_first"], noise.latent[2:])
+    torch.testing.assert_close(modelled.latent.deter[2:], second.latent.deter)
+
+
+def test_views_without_noise_are_not_shifted():
+    """How names of losses are found before anything is random."""
+    world_model, batch = make_with_views("dreamerpro")
+    noise = world_model.draw_noise(batch, torch.Generator().manual_seed(0))
+    modelled = world_model.losses(batch, ModelNoise(noise.latent))
+    plain = world_model.observations(batch)["image"]
+    assert torch.equal(modelled.obs["image"], torch.cat([plain, plain]))
+
+
+def test_one_view_is_the_batch():
+    world_model, batch = make_with_views("dreamerv3")
+    noise = world_model.draw_noise(batch, torch.Generator().manual_seed(0))
+    assert noise.latent.shape[:2] == (2, 4)
+    modelled = world_model.losses(batch, noise)
+    assert modelled.batch is batch
+    assert torch.equal(modelled.obs["image"], world_model.observations(batch)["image"])
+
+
+@pytest.mark.parametrize("algorithm", ["dreamerv3", "dreamerv3_2025"])
+def test_losses_of_every_step_are_not_averaged(algorithm):
+    world_model, batch = make_with_views(algorithm)
+    noise = world_model.draw_noise(batch, torch.Generator().manual_seed(0))
+    losses = world_model.losses(batch, noise).losses
+    assert {name: tuple(loss.shape) for name, loss in losses.items()} == dict.fromkeys(
+        ("image", "reward", "cont", "dyn", "rep"), (2, 4)
+    )
+
+
+def test_open_loop_feats_are_filtered_first_and_imagined_after():
+    world_model, batch = make_with_views("dreamerv3")
+    rssm = world_model.rssm
+    noise = rssm.latent.draw_noise((2, 4), torch.Generator().manual_seed(0), torch.device("cpu"))
+    found = world_model.open_loop_feats(batch, noise, 2)
+    with torch.no_grad():
+        embed = world_model.encoder(world_model.observations(batch))
+        seen = rssm.observe(embed, batch["action"], batch["is_first"], noise).latent
+        torch.testing.assert_close(found[:, :2], rssm.get_feat(seen)[:, :2])
+        latent = Latent(seen.deter[:, 1], seen.stoch[:, 1])
+        for t in (2, 3):
+            latent = rssm.img_step(latent, batch["action"][:, t], noise[:, t])
+            torch.testing.assert_close(found[:, t], rssm.get_feat(latent))
+    # Pictures of the later steps are not seen.
+    batch["image"][:, 2:] = 0
+    assert torch.equal(world_model.open_loop_feats(batch, noise, 2), found)
