@@ -35,7 +35,6 @@ FIXED = (
     "training.pretrain_updates=0", "training.train_every_agent_steps=1",
     "training.train_ratio=null", "evaluation.random_episodes=0",
     "evaluation.every_env_steps=1_000_000", "evaluation.video=false",
-    "algorithm.behavior.horizon=5",
 )  # fmt: skip
 SEPARATE = tuple(f"algorithm.optimizer.{part}.lr=3e-3" for part in ("model", "critic"))
 PLAIN = (
@@ -63,11 +62,17 @@ OF_THE_ALGORITHM: Mapping[str, tuple[str, ...]] = {
         "algorithm.objective.warm_up=0",  # else the first picture, which tells all, counts nothing
     ),
 }
-TERMINAL = {name: ("env.terminates=true",) for name in ALGORITHMS} | {
-    name: ("env.terminates=true", "cont=learned", f"algorithm.cont.discount={DISCOUNT}")
-    for name in ("dreamerv2", "dreamerpro")
-}
-"""Episodes that end as terminal, and a head that predicts it."""
+FAR = f"algorithm.behavior.horizon={LENGTH + 1}"
+WHOLE = (
+    FAR,
+    "env.terminates=true",  # what follows a cut is unknown, and an agent may dream of more pay
+    "replay.sequences=episodes",  # who never saw the beginning can't know what it meant
+)
+"""Episodes from the first record to one that is terminal."""
+LEARNS_THE_END = dict.fromkeys(
+    ("dreamerv2", "dreamerpro"), ("cont=learned", f"algorithm.cont.discount={DISCOUNT}")
+)
+"""A head that predicts the end, where the algorithm has none."""
 
 
 class Reading(NamedTuple):
@@ -197,9 +202,14 @@ def _limits(*updates: int) -> dict[str, int]:
 CHOICES = ("env.discrete=true", "env.num_actions=4", "algorithm.behavior.eval_action=sample")
 VALUES = "critic's mean value within 10 % of the analytic one, at each step"
 PROBES: Mapping[str, Probe] = {
-    "constant_reward": Probe("ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000)),
+    "constant_reward": Probe("ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), (FAR,)),
     "constant_reward_terminal": Probe(
-        "ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), more=TERMINAL
+        "ConstantReward",
+        VALUES,
+        read_values,
+        _limits(1000, 1500, 1500, 1000),
+        WHOLE,
+        LEARNS_THE_END,
     ),
     "observation_reward": Probe(
         "ObservationReward",
@@ -215,28 +225,23 @@ PROBES: Mapping[str, Probe] = {
         "return at least 3.2 of 4",
         read_return(4.0),
         _limits(1000, 1000, 1000, 1000),
-        overrides=CHOICES,
+        CHOICES,
     ),
     "delayed_reward": Probe(
         "DelayedReward",
         "return at least 0.8 of 1",
         read_return(1.0),
         _limits(1000, 1500, 1500, 1000),
-        overrides=("+env.delay=2",),
-        more=TERMINAL,
+        (*WHOLE, "+env.delay=2"),
+        LEARNS_THE_END,
     ),
     "memory_reward": Probe(
         "MemoryReward",
         "return at least 1.6 of 2",
         read_return(2.0),
         _limits(1000, 1500, 1500, 1000),
-        overrides=(
-            *CHOICES,
-            "+env.recall_steps=2",
-            "replay.sequences=episodes",  # whole ones: who never saw the question can't learn
-            "algorithm.behavior.actor_entropy=3e-3",
-        ),
-        more=TERMINAL,
+        (*WHOLE, *CHOICES, "+env.recall_steps=2", "algorithm.behavior.actor_entropy=3e-3"),
+        LEARNS_THE_END,
     ),
 }
 

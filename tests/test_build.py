@@ -15,7 +15,6 @@ from harmony.behavior.actor_gradient import DynamicsGradient, ReinforceGradient
 from harmony.behavior.critic import Critic, SlowCritic
 from harmony.behavior.targets import OwnReward
 from harmony.build import (
-    RUNTIME_ARGUMENTS,
     action_kind,
     build_agent,
     build_env,
@@ -35,6 +34,7 @@ from harmony.models.latents import Categorical
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.world_model import WorldModel
 from harmony.nn.cnn import ConvDecoder, ConvEncoder
+from harmony.parts import RUNTIME_ARGUMENTS
 from harmony.rivals import DynamicWeightAverage, UncertaintyWeighting
 from harmony.training.joint import _Last, _Remember
 from harmony.training.optimizer import Adam

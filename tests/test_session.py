@@ -85,9 +85,9 @@ class TestRunInfo:
 
     def test_params_are_the_leaves_of_the_configuration(self, run):
         params = run_info(run).params
-        assert params["algorithm.rssm.deter"] == 8
+        assert params["algorithm.rssm.cell.deter"] == 8
         assert params["training.env_steps"] == 100
-        assert params["algorithm.encoder.kernels"] == "[4, 3]"
+        assert params["algorithm.encoder.cnn.kernels"] == "[4, 3]"
 
     def test_the_task_is_a_tag_where_there_is_one(self, tmp_path):
         made = compose(["env=dmc", "env.task=cartpole_swingup", f"run_dir={tmp_path / 'run'}"])

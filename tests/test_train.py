@@ -188,8 +188,8 @@ def test_another_run_in_the_same_directory_is_refused_and_harms_nothing(tmp_path
     path = tmp_path / "run"
     assert run(path) == 0
     before = (path / "metrics.jsonl").read_bytes()
-    with pytest.raises(RunDirectoryError, match=r"algorithm\.rssm\.deter"):
-        run(path, "algorithm.rssm.deter=9")
+    with pytest.raises(RunDirectoryError, match=r"algorithm\.rssm\.cell\.deter"):
+        run(path, "algorithm.rssm.cell.deter=9")
     assert (path / "metrics.jsonl").read_bytes() == before
 
 

@@ -168,9 +168,9 @@ def test_another_launcher_means_a_sweep(train, conf, monkeypatch):
 
 def test_help_and_version_are_quick_and_import_nothing_heavy():
     code = (
-        "import sys, time; t = time.perf_counter(); from harmony.__main__ import main;"
+        "import sys, time; t = time.process_time(); from harmony.__main__ import main;"
         "main([sys.argv[1]]); heavy = {'torch', 'hydra', 'numpy'} & set(sys.modules);"
-        "print('heavy', sorted(heavy), time.perf_counter() - t < 0.5)"
+        "print('heavy', sorted(heavy), time.process_time() - t < 0.5)"
     )
     for option, text in (("--help", "algorithm"), ("--version", harmony.__version__)):
         done = subprocess.run(
