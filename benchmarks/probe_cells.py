@@ -202,7 +202,9 @@ def _limits(*updates: int) -> dict[str, int]:
 CHOICES = ("env.discrete=true", "env.num_actions=4", "algorithm.behavior.eval_action=sample")
 VALUES = "critic's mean value within 10 % of the analytic one, at each step"
 PROBES: Mapping[str, Probe] = {
-    "constant_reward": Probe("ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), (FAR,)),
+    "constant_reward": Probe(
+        "ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), (FAR,)
+    ),
     "constant_reward_terminal": Probe(
         "ConstantReward",
         VALUES,
@@ -218,7 +220,10 @@ PROBES: Mapping[str, Probe] = {
         _limits(1000, 1000, 1000, 1000),
     ),
     "action_reward": Probe(
-        "ActionReward", "return at least 3.2 of 4", read_return(4.0), _limits(1000, 1000, 1000, 1000)
+        "ActionReward",
+        "return at least 3.2 of 4",
+        read_return(4.0),
+        _limits(1000, 1000, 1000, 1000),
     ),
     "action_reward_discrete": Probe(
         "ActionReward",

@@ -33,7 +33,8 @@ from harmony.training.loop import Trainer
 EVERY = 50
 IN_A_ROW = 2
 HEADER = (
-    "| algorithm | harmony | probe | criterion | before | reached | updates | limit | CPU seconds |\n"
+    "| algorithm | harmony | probe | criterion | before | reached | updates | limit "
+    "| CPU seconds |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
