@@ -62,13 +62,16 @@ OF_THE_ALGORITHM: Mapping[str, tuple[str, ...]] = {
         "algorithm.objective.warm_up=0",  # else the first picture, which tells all, counts nothing
     ),
 }
-FAR = f"algorithm.behavior.horizon={LENGTH + 1}"
 WHOLE = (
-    FAR,
-    "env.terminates=true",  # what follows a cut is unknown, and an agent may dream of more pay
+    f"algorithm.behavior.horizon={LENGTH + 1}",
     "replay.sequences=episodes",  # who never saw the beginning can't know what it meant
 )
-"""Episodes from the first record to one that is terminal."""
+"""Episodes from the first record to the last."""
+ENDING = (
+    *WHOLE,
+    "env.terminates=true",  # what follows a cut is unknown, and an agent may dream of more pay
+)
+"""Likewise, and the last one is terminal."""
 LEARNS_THE_END = dict.fromkeys(
     ("dreamerv2", "dreamerpro"), ("cont=learned", f"algorithm.cont.discount={DISCOUNT}")
 )
@@ -94,7 +97,7 @@ class Seen(NamedTuple):
         batch: see `harmony.types.Batch`.
         feat: (B, T, F), posterior.
         prior_feat: (B, T, F), with a sample of the prior in place of the posterior's.
-        position: (B, T), agent step in the episode, below 0 where the sequence doesn't show it.
+        position: (B, T), records since the sequence or an episode in it began.
     """
 
     batch: Batch
@@ -117,9 +120,8 @@ def look(trainer: Trainer) -> Seen:
     latent, _, prior = rssm.observe(embed, batch["action"], batch["is_first"], noises[0])
     guess = Latent(latent.deter, rssm.latent.sample(prior, noises[1]))
     steps = torch.arange(shape[1], device=agent.device).expand(shape)
-    begun = torch.where(batch["is_first"], steps, -LENGTH - 1).cummax(1).values
-    position = torch.where(begun < 0, -1, steps - begun)
-    return Seen(batch, rssm.get_feat(latent), rssm.get_feat(guess), position)
+    begun = torch.where(batch["is_first"], steps, 0).cummax(1).values
+    return Seen(batch, rssm.get_feat(latent), rssm.get_feat(guess), steps - begun)
 
 
 def expected_value(step: int, *, own_reward: bool, terminates: bool) -> float:
@@ -156,11 +158,12 @@ def read_values(trainer: Trainer) -> Reading:
 def read_rewards(trainer: Trainer) -> Reading:
     """The reward head's errors, of posterior states and of prior ones."""
     seen = look(trainer)
-    reward, head = seen.batch["reward"], trainer.agent.world_model.reward
-    known = float((head.pred(seen.feat) - reward).abs().mean())
-    # The first picture comes without a reward, whatever it shows.
-    guess = (head.pred(seen.prior_feat) - reward).abs()
-    guessed = float(guess[~seen.batch["is_first"]].mean())
+    # The first picture of an episode comes without a reward, whatever it shows; and where a
+    # sequence begins inside an episode, its first record looks just like one.
+    paid = seen.position > 0
+    reward, head = seen.batch["reward"][paid], trainer.agent.world_model.reward
+    known = float((head.pred(seen.feat[paid]) - reward).abs().mean())
+    guessed = float((head.pred(seen.prior_feat[paid]) - reward).abs().mean())
     return Reading(known < 0.1 and guessed > 0.4, f"{known:.3f}, prior {guessed:.2f}")
 
 
@@ -203,14 +206,14 @@ CHOICES = ("env.discrete=true", "env.num_actions=4", "algorithm.behavior.eval_ac
 VALUES = "critic's mean value within 10 % of the analytic one, at each step"
 PROBES: Mapping[str, Probe] = {
     "constant_reward": Probe(
-        "ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), (FAR,)
+        "ConstantReward", VALUES, read_values, _limits(1000, 1500, 1500, 1000), WHOLE
     ),
     "constant_reward_terminal": Probe(
         "ConstantReward",
         VALUES,
         read_values,
         _limits(1000, 1500, 1500, 1000),
-        WHOLE,
+        ENDING,
         LEARNS_THE_END,
     ),
     "observation_reward": Probe(
@@ -237,7 +240,7 @@ PROBES: Mapping[str, Probe] = {
         "return at least 0.8 of 1",
         read_return(1.0),
         _limits(1000, 1500, 1500, 1000),
-        (*WHOLE, "+env.delay=2"),
+        (*ENDING, "+env.delay=2"),
         LEARNS_THE_END,
     ),
     "memory_reward": Probe(
@@ -245,7 +248,7 @@ PROBES: Mapping[str, Probe] = {
         "return at least 1.6 of 2",
         read_return(2.0),
         _limits(1000, 1500, 1500, 1000),
-        (*WHOLE, *CHOICES, "+env.recall_steps=2", "algorithm.behavior.actor_entropy=3e-3"),
+        (*ENDING, *CHOICES, "+env.recall_steps=2", "algorithm.behavior.actor_entropy=3e-3"),
         LEARNS_THE_END,
     ),
 }

@@ -82,30 +82,36 @@ def advance(trainer: Trainer, updates: int) -> None:
         action()
 
 
-def solve(algorithm: str, harmony: str, probe: str, seed: int = 0) -> Row:
-    """Trains one cell until its answer stands, or the limit is passed."""
+def solve(
+    algorithm: str, harmony: str, probe: str, *, seed: int = 0, in_a_row: int = IN_A_ROW
+) -> Row:
+    """Trains one cell until its answer stands, or the limit is passed.
+
+    Args:
+        algorithm: choice of `algorithm`.
+        harmony: choice of `harmony`.
+        probe: name in `PROBES`.
+        seed: of the run.
+        in_a_row: checks that must meet the criterion.
+    """
     chosen = PROBES[probe]
     limit = chosen.limits[algorithm]
     start = time.process_time()
     readings: dict[int, Reading] = {}
+    confirmation = EVERY * (in_a_row - 1)
     with prepared([*overrides_of(algorithm, harmony, probe), f"seed={seed}"]) as trainer:
         # The answer must stand at the limit; the checks that confirm it come after.
-        for updates in range(0, limit + EVERY * (IN_A_ROW - 1) + 1, EVERY):
+        for updates in range(0, limit + confirmation + 1, EVERY):
             advance(trainer, updates)
             readings[updates] = chosen.read(trainer)
-            if _stands(readings, updates):
+            # What was so before the first update is luck.
+            last = [updates - EVERY * i for i in range(in_a_row)]
+            if solved := all(at > 0 and readings[at].solved for at in last):
                 break
-    solved = _stands(readings, updates)
-    found = updates - EVERY * (IN_A_ROW - 1) if solved else updates
+    found = updates - confirmation if solved else updates
     reached = readings[found]._replace(solved=solved)
     seconds = time.process_time() - start
     return Row(algorithm, harmony, probe, readings[0], reached, found, seconds)
-
-
-def _stands(readings: dict[int, Reading], updates: int) -> bool:
-    """Whether the last checks met the criterion; what was so before the first update is luck."""
-    last = [updates - EVERY * i for i in range(IN_A_ROW)]
-    return all(at > 0 and readings[at].solved for at in last)
 
 
 def markdown(row: Row) -> str:
