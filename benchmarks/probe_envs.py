@@ -70,8 +70,10 @@ def prepared(overrides: Sequence[str]) -> Iterator[Trainer]:
         journal = Journal(Path(name), NullTracker(), silent)
         trainer = build_trainer(composed.config, Path(name), journal, silent)
         trainer.prepare()
-        yield trainer
-        trainer.close(finished=True)
+        try:
+            yield trainer
+        finally:
+            trainer.close(finished=True)
 
 
 def advance(trainer: Trainer, updates: int) -> None:
