@@ -72,10 +72,16 @@ def check_harmony(algorithm, harmony, size, debug):
 
 
 @pytest.mark.parametrize("algorithm", GROUPS["algorithm"])
-def test_every_harmony_and_every_size_with_every_debug(algorithm):
-    for debug, harmony in itertools.product(GROUPS["debug"], GROUPS["harmony"]):
+@pytest.mark.parametrize("debug", GROUPS["debug"])
+def test_every_harmony_with_every_debug(algorithm, debug):
+    for harmony in GROUPS["harmony"]:
         check_harmony(algorithm, harmony, "paper", debug)
-    for debug, size in itertools.product(GROUPS["debug"], SIZES[algorithm]):
+
+
+@pytest.mark.parametrize("algorithm", GROUPS["algorithm"])
+@pytest.mark.parametrize("debug", GROUPS["debug"])
+def test_every_size_with_every_debug(algorithm, debug):
+    for size in SIZES[algorithm]:
         check_harmony(algorithm, "on", size, debug)
 
 
