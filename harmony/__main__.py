@@ -40,26 +40,25 @@ def _run(arguments: cli.Arguments) -> int:
 def _compose_and_run(arguments: cli.Arguments) -> int:
     # imported here: Hydra would take most of the time of --help, torch that of --cfg job
     from harmony.config import check, sweep
-    from harmony.config.compose import as_yaml, compose
+    from harmony.config.compose import as_yaml
+    from harmony.config.compose_many import check_all, compose_all
 
     overrides = arguments.overrides
     multirun = not arguments.show_config and (arguments.multirun or sweep.is_sweep(overrides))
     if multirun:
+        importlib.import_module("launch.slurm").register()
         overrides = sweep.named(overrides)
-    runs = [compose(job) for job in (sweep.expand(overrides) if multirun else [overrides])]
-    for run in runs:
-        check.check_keys(run)
+    runs = compose_all(sweep.expand(overrides) if multirun else [overrides])
+    check_all(runs, check.check_keys)
     if arguments.show_config:
         sys.stdout.write(as_yaml(runs[0].config))
         return 0
     sweep.check_distinct(runs)
     train = importlib.import_module("harmony.train")
-    for run in runs:
-        train.check(run)
+    check_all(runs, train.check)
     if not multirun:
         return int(train.run(runs[0]))
-    sweep.launch(train.task, overrides, runs[0])
-    return 0
+    return sweep.launch(train.task, overrides, runs)
 
 
 if __name__ == "__main__":

@@ -138,8 +138,16 @@ def resume_command(run: RunDirectory) -> str:
 
 
 @contextmanager
-def ended(run: RunDirectory, tracker: Tracker, display: Terminal) -> Iterator[list[Ending]]:
+def ended(
+    run: RunDirectory, tracker: Tracker, display: Terminal, *, launched: bool = False
+) -> Iterator[list[Ending]]:
     """Ends the run truthfully, whatever ends the block.
+
+    Args:
+        run: the run.
+        tracker: is told how it ended.
+        display: tells it to a person.
+        launched: whether a launcher watches over the run and starts it again after SIGUSR2.
 
     Yields:
         A list that holds the `Ending` afterwards.
@@ -154,8 +162,10 @@ def ended(run: RunDirectory, tracker: Tracker, display: Terminal) -> Iterator[li
         yield found
         ending = Ending("FINISHED", 0)
     except Stopped as stop:
-        ending = Ending("KILLED", stop.exit_code)
-        display.message(f"stopped by {stop} and saved; to go on:\n  {resume_command(run)}")
+        continues = launched and stop.continues
+        ending = Ending("SCHEDULED" if continues else "KILLED", stop.exit_code)
+        then = "goes on later" if continues else f"to go on:\n  {resume_command(run)}"
+        display.message(f"stopped by {stop} and saved; {then}")
     except KeyboardInterrupt:
         ending = Ending("KILLED", 130)
         display.message(f"interrupted; to go on from the last checkpoint:\n  {resume_command(run)}")
@@ -173,6 +183,14 @@ def ended(run: RunDirectory, tracker: Tracker, display: Terminal) -> Iterator[li
         found.append(ending)
         display.close()
         tracker.finish(ending.status)
+        _record_end(run, ending)
+
+
+def _record_end(run: RunDirectory, ending: Ending) -> None:
+    try:
+        run.end(ending.status)
+    except OSError as error:
+        log.warning("can't write how the run ended to %s: %s", run.path, error.strerror)
 
 
 def _write_error(run_dir: Path, tracker: Tracker) -> None:

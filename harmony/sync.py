@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony.errors import ConfigError, RunDirectoryError, UserError
-from harmony.tracking.base import METRICS_FILE
+from harmony.tracking.base import METRICS_FILE, Status
 from harmony.tracking.ledger import LEDGER_FILE, Destination, Ledger, read_ledger
 from harmony.tracking.mlflow import MLflowSink
 from harmony.tracking.outbox import Outbox
@@ -33,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        outbox = _outbox(list(sys.argv[1:] if argv is None else argv))
+        outbox = outbox_of(*_arguments(list(sys.argv[1:] if argv is None else argv)))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
-        count = _send(outbox)
+        count = ship(outbox)
     except Exception as error:  # a store raises anything; the user gets one line
         uri, kind = outbox.destination.tracking_uri, type(error).__name__
         sys.stderr.write(f"can't send to {uri}: {kind}: {first_line(error)}: try again later\n")
@@ -53,20 +53,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _outbox(arguments: Sequence[str]) -> Outbox:
-    """The outbox of the run, owned by this process."""
-    run_dirs = [argument for argument in arguments if not argument.startswith((_URI, _LOCATION))]
+def _arguments(arguments: Sequence[str]) -> tuple[Path, list[str]]:
+    """The run directory and where else to send."""
+    elsewhere = [argument for argument in arguments if argument.startswith((_URI, _LOCATION))]
+    run_dirs = [argument for argument in arguments if argument not in elsewhere]
     if len(run_dirs) != 1:
         got = " ".join(arguments) or "nothing"
         raise ConfigError(f"expected RUN_DIR [{_URI}URI] [{_LOCATION}PATH], got {got}")
-    run_dir = Path(run_dirs[0])
+    return Path(run_dirs[0]), elsewhere
+
+
+def outbox_of(run_dir: Path, elsewhere: Sequence[str] = ()) -> Outbox:
+    """The outbox of a run, owned by this process.
+
+    Args:
+        run_dir: of a run whose process has ended.
+        elsewhere: overrides of where it sends to.
+
+    Raises:
+        UserError: nothing to send lies there, or the process lives.
+    """
     stored = read_ledger(run_dir)
     if stored is None or not (run_dir / METRICS_FILE).exists():
         raise RunDirectoryError(
             f"expected a run directory with {METRICS_FILE} and {LEDGER_FILE}, got {run_dir}: check "
             "the path (tracking=none leaves nothing to send; resume the run with another tracking)"
         )
-    destination = _destination(stored.destination, arguments)
+    destination = _destination(stored.destination, elsewhere)
     outbox = Outbox(Ledger(stored.info, destination, stored.progress))
     if not outbox.own(new_attempt=False):
         raise RunDirectoryError(
@@ -86,9 +99,21 @@ def _destination(stored: Destination, arguments: Sequence[str]) -> Destination:
     return stored
 
 
-def _send(outbox: Outbox) -> int:
+def ship(outbox: Outbox, dead: Status = "KILLED") -> int:
+    """Sends everything that has not been sent, and how the run ended.
+
+    Args:
+        outbox: owned by this process.
+        dead: the status of a run that was killed without a word.
+
+    Returns:
+        Number of points sent.
+
+    Raises:
+        Exception: whatever the store raises.
+    """
     if outbox.progress.status == "RUNNING":  # its process is dead, or the outbox were not ours
-        outbox.end("KILLED", int(outbox.metrics.stat().st_mtime * 1000))
+        outbox.end(dead, int(outbox.metrics.stat().st_mtime * 1000))
     sink = MLflowSink(outbox.destination)
     sink.open(outbox)
     count = drain(sink, outbox)

@@ -34,14 +34,15 @@ __all__ = ["check", "run", "task"]
 SIGNALLED = 128  # exit codes from here on are those of signals
 
 
-def run(composed: Composed) -> int:
+def run(composed: Composed, *, launched: bool = False) -> int:
     """Train one run in its directory, from the start or from where it was left.
 
     Args:
         composed: checked.
+        launched: whether a launcher watches over the run and starts it again after SIGUSR2.
 
     Returns:
-        Exit code: 0 finished, 130 or 143 stopped by a signal.
+        Exit code: 0 finished; 130, 143 or 140 stopped by SIGINT, SIGTERM or SIGUSR2.
 
     Raises:
         UserError: the start is refused; a directory that it made is gone again.
@@ -49,7 +50,7 @@ def run(composed: Composed) -> int:
     if composed.launcher != "basic":
         raise ConfigError(f"hydra/launcher={composed.launcher} starts sweeps only; add -m")
     with RunDirectory.open(composed.config, composed.choices, composed.overrides) as run_dir:
-        return _train(run_dir)
+        return _train(run_dir, launched=launched)
 
 
 def task(cfg: DictConfig) -> int:
@@ -79,7 +80,7 @@ def task(cfg: DictConfig) -> int:
     return 0
 
 
-def _train(run: RunDirectory) -> int:
+def _train(run: RunDirectory, *, launched: bool) -> int:
     with StopSignals() as stop:
         with run.undone_on_refusal():
             tracker: Tracker = instantiate(run.config["tracking"])
@@ -89,7 +90,7 @@ def _train(run: RunDirectory) -> int:
             covered = trainer.prepare()
         finished = False
         try:
-            with ended(run, tracker, display) as endings:
+            with ended(run, tracker, display, launched=launched) as endings:
                 write_provenance(run.path)
                 tracker.start(run_info(run))
                 tracker.commit(covered)

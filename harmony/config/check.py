@@ -1,5 +1,6 @@
 """The check: every key of a composed configuration against what will be called with it."""
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from inspect import Parameter
 from typing import Any
@@ -27,11 +28,8 @@ def check_keys(composed: Composed) -> None:
     Raises:
         ConfigError: unknown key, missing key or wrong type.
     """
-    declared = OmegaConf.to_container(OmegaConf.load(find_conf_dir() / "config.yaml"))
-    if not isinstance(declared, dict):
-        raise ConfigError("conf/config.yaml must be a mapping")
-    groups = {group for group in _groups(declared.pop("defaults", [])) if group in composed.config}
-    declared.pop("hydra", None)
+    declared, known = _declared((find_conf_dir() / "config.yaml").read_text(encoding="utf-8"))
+    groups = {group for group in known if group in composed.config}
     _check_section(composed, "", declared, composed.config, groups)
 
 
@@ -63,6 +61,17 @@ def check_nodes(
             _check_node(composed, path, mapping, runtime_arguments)
         elif stray := [key for key in mapping if str(key).startswith("_")]:
             raise _error(composed, f"{path}.{stray[0]}", "a node needs '_target_'")
+
+
+@functools.lru_cache(maxsize=4)  # parsing takes most of the time of a check
+def _declared(text: str) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+    """Return the sections of the text of ``config.yaml``, and the groups of its defaults."""
+    declared = OmegaConf.to_container(OmegaConf.create(text))
+    if not isinstance(declared, dict):
+        raise ConfigError("conf/config.yaml must be a mapping")
+    groups = tuple(_groups(declared.pop("defaults", [])))
+    declared.pop("hydra", None)
+    return declared, groups
 
 
 def _groups(defaults: object) -> Iterator[str]:

@@ -122,6 +122,15 @@ class RunDirectory:
         config = override_stored(read_config(where), overrides)
         return cls(where, config, dict(record["choices"]), record, resumed=True)
 
+    def end(self, status: str) -> None:
+        """Record how this attempt has ended.
+
+        Args:
+            status: as the tracker's.
+        """
+        self.record["attempts"][-1]["ended"] = {"time": time.time(), "status": status}
+        write_whole(self.path / RECORD_FILE, json.dumps(self.record, indent=2) + "\n")
+
     def close(self) -> None:
         """Give the directory up for other processes."""
         _release(self._lock)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from harmony.config.compose import Composed, hydra_session, refuse_own_keys, translated
@@ -72,14 +74,29 @@ def check_distinct(runs: Sequence[Composed]) -> None:
         seen[path] = run
 
 
-def launch(task: Callable[[DictConfig], Any], overrides: Sequence[str], config: Composed) -> None:
-    """Run a sweep with Hydra; what Hydra itself writes goes to the sweep's directory.
+@runtime_checkable
+class ComposedLauncher(Protocol):
+    """A launcher that takes runs as they were composed and checked here."""
+
+    def launch_composed(self, runs: Sequence[Composed], overrides: Sequence[str]) -> int:
+        """Launch them; returns an exit code."""
+        ...
+
+
+def launch(
+    task: Callable[[DictConfig], Any], overrides: Sequence[str], runs: Sequence[Composed]
+) -> int:
+    """Run a sweep with its launcher; what Hydra itself writes goes to the sweep's directory.
 
     Args:
-        task: what each job calls; importable by its name, since launchers pickle it.
+        task: what each job of a foreign launcher calls; importable by its name.
         overrides: of the whole sweep, with its name.
-        config: one of its runs, which says where the sweep lies.
+        runs: of the sweep.
+
+    Returns:
+        Exit code.
     """
+    config = runs[0]
     directory = runs_root(config.config) / sweep_name(str(config.config["sweep"]))
     own = [
         f"hydra.sweep.dir={_quoted(str(directory))}",
@@ -91,7 +108,18 @@ def launch(task: Callable[[DictConfig], Any], overrides: Sequence[str], config: 
     with hydra_session():
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
+        whole = hydra.compose_config(
+            "config", [*overrides, *own], RunMode.MULTIRUN, with_log_configuration=False
+        )
+        launcher: object = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(hydra.config_loader, Callbacks(whole)),
+            task_function=task,
+            config=whole,
+        )
+        if isinstance(launcher, ComposedLauncher):
+            return launcher.launch_composed(runs, overrides)
         hydra.multirun("config", task, [*overrides, *own], with_log_configuration=False)
+    return 0
 
 
 def _quoted(text: str) -> str:

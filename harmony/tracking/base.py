@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+Status = Literal["FINISHED", "FAILED", "KILLED", "SCHEDULED"]
+"""How a run ended; SCHEDULED is one that was stopped and that a launcher will start again."""
+
 Scalar = str | int | float | bool
 
 METRICS_FILE = "metrics.jsonl"

@@ -1,33 +1,38 @@
 """MLflow as a tracker: one logical run is one MLflow run, however often it was killed.
 
-The only module that imports mlflow, and it does so in the background thread: the import takes
-seconds, and training must not wait for it.
+This module and `store` alone import mlflow, and they do so in the background thread: the import
+takes seconds, and training must not wait for it.
 """
 
-import getpass
 import logging
-import os
 import re
 import socket
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harmony.filelock import locked
 from harmony.tracking.base import RunInfo, Status
 from harmony.tracking.ledger import Destination, Ledger, Progress
 from harmony.tracking.outbox import Outbox
-from harmony.tracking.provenance import git_commit
+from harmony.tracking.provenance import git_commit, job_id
 from harmony.tracking.shipper import Point, Shipper
-from harmony.tracking.uri import (
-    absolute_location,
-    checked_uri,
-    sqlite_file,
-    warn_if_shared,
-    where,
+from harmony.tracking.store import (
+    PARENT_TAG,
+    SWEEP_SIZE_TAG,
+    SWEEP_TAG,
+    close_parent,
+    connect,
+    experiment_id,
+    find_run,
+    get_run,
+    origin_tags,
+    parent_run,
+    store_lock,
+    unix_ms,
 )
+from harmony.tracking.uri import absolute_location, checked_uri, sqlite_file, where
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,9 +57,6 @@ DEFAULT_KEYS = (
 """Metric keys that are sent: about 40 at most, since the UI draws a chart for each."""
 
 RUN_KEY_TAG = "harmony.run_key"
-SWEEP_TAG = "harmony.sweep"
-PARENT_KEY_TAG = "harmony.sweep_parent"
-_PARENT_TAG = "mlflow.parentRunId"
 
 _CHUNK = 100  # MLflow takes at most 100 params or tags at once
 
@@ -145,8 +147,8 @@ class MLflowSink:
             self._client = connect(self._destination.tracking_uri)
         client, info = self._client, outbox.info
         with self._lock(info):
-            experiment = self._experiment(client, info.experiment)
-            parent = self._parent(client, experiment, info)
+            experiment = experiment_id(client, info.experiment, self._destination)
+            parent = parent_run(client, experiment, info.sweep) if info.sweep else None
             run = self._stored_run(client, experiment, outbox)
         self._run_id = run.info.run_id
         outbox.found(self._run_id)
@@ -171,14 +173,13 @@ class MLflowSink:
     def close(self, outbox: Outbox) -> None:
         """Ends the run, and its sweep's parent run when no other child runs."""
         client, progress = self._connected(), outbox.progress
+        if progress.status == "SCHEDULED":
+            client.update_run(self._run_id, status="SCHEDULED")
+            return
         client.set_terminated(self._run_id, progress.status, progress.ended)
         run = client.get_run(self._run_id)
-        parent = run.data.tags.get(_PARENT_TAG)
-        if parent is None:
-            return
-        running = f"tags.`{_PARENT_TAG}` = '{parent}' and attributes.status = 'RUNNING'"
-        if not client.search_runs([run.info.experiment_id], running, max_results=1):
-            client.set_terminated(parent, "FINISHED", progress.ended)
+        if parent := run.data.tags.get(PARENT_TAG):
+            close_parent(client, run.info.experiment_id, parent, progress.ended)
 
     def _connected(self) -> "MlflowClient":
         if self._client is None:
@@ -191,44 +192,16 @@ class MLflowSink:
             return store_lock(self._destination.tracking_uri)
         return locked(info.run_dir.parent / ".mlflow.lock") if info.sweep else nullcontext()
 
-    def _experiment(self, client: "MlflowClient", name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            location = self._destination.artifact_location
-            try:
-                return str(client.create_experiment(name, artifact_location=location))
-            except MlflowException:  # another machine was faster
-                found = client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-        if found.lifecycle_stage == "deleted":
-            raise RuntimeError(
-                f"experiment {name} is deleted; mlflow experiments restore -x "
-                f"{found.experiment_id} brings it back"
-            )
-        return str(found.experiment_id)
-
-    def _parent(self, client: "MlflowClient", experiment: str, info: RunInfo) -> str | None:
-        if info.sweep is None:
-            return None
-        found = _search(client, experiment, PARENT_KEY_TAG, info.sweep)
-        if found is None:
-            tags = {PARENT_KEY_TAG: info.sweep, SWEEP_TAG: info.sweep, **_origin()}
-            found = client.create_run(experiment, unix_ms(), tags, info.sweep)
-        return str(found.info.run_id)
-
     def _stored_run(self, client: "MlflowClient", experiment: str, outbox: Outbox) -> "Run":
         info, progress = outbox.info, outbox.progress
         if progress.run_id is not None:
-            run = _get_run(client, progress.run_id)
+            run = get_run(client, progress.run_id)
             if run is not None:
                 return run
             outbox.lost()
-        run = _search(client, experiment, RUN_KEY_TAG, info.run_key)
+        run = find_run(client, experiment, RUN_KEY_TAG, info.run_key)
         if run is None:
-            tags = {RUN_KEY_TAG: info.run_key, **_origin()}
+            tags = {RUN_KEY_TAG: info.run_key, **origin_tags()}
             run = client.create_run(experiment, progress.started, tags, info.name)
         return run
 
@@ -249,87 +222,45 @@ class MLflowSink:
             client.log_batch(run.info.run_id, tags=changed[first : first + _CHUNK])
 
 
-def connect(tracking_uri: str) -> "MlflowClient":
-    """Imports mlflow and opens a store; a missing sqlite file is made.
+def open_sweep(
+    tracking: Mapping[str, Any], experiment: str, sweep: str, runs: int, directory: str
+) -> None:
+    """Makes the parent run of a sweep before its runs begin, or says that it has grown.
+
+    Args:
+        tracking: the node of the configuration: tracking_uri and artifact_location.
+        experiment: name of the experiment.
+        sweep: name of the sweep.
+        runs: how many belong to it; it ends when all of them have.
+        directory: of the sweep.
 
     Raises:
-        Exception: Whatever mlflow raises when the store can't be reached.
+        Exception: whatever mlflow raises when the store has trouble.
     """
-    # Default is 7 retries of 120 s: with a dead server the last round of a run would take minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    for chatty in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    with store_lock(tracking_uri):
-        client = MlflowClient(tracking_uri)
-        client.search_experiments(
-            max_results=1
-        )  # makes the tables, or shows that a server is there
-    return client
-
-
-def store_lock(tracking_uri: str) -> AbstractContextManager[None]:
-    """The lock of a sqlite store: two processes that make its tables at once both fail."""
-    database = sqlite_file(tracking_uri)
-    if database is None:
-        return nullcontext()
-    database.parent.mkdir(parents=True, exist_ok=True)
-    warn_if_shared(database.parent)
-    return locked(database.with_name(f"{database.name}.lock"))
-
-
-def unix_ms() -> int:
-    """Now, in unix milliseconds."""
-    return round(time.time() * 1000)
-
-
-def _get_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return run if run.info.lifecycle_stage == "active" else None
-
-
-def _search(client: "MlflowClient", experiment: str, tag: str, value: str) -> "Run | None":
-    """The oldest run with a tag, so that all processes agree on one."""
-    quote = '"' if "'" in value else "'"
-    condition = f"tags.`{tag}` = {quote}{value}{quote}"
-    found = client.search_runs(
-        [experiment], condition, max_results=1, order_by=["attributes.start_time ASC"]
+    place = Destination(
+        checked_uri(str(tracking["tracking_uri"])),
+        absolute_location(tracking.get("artifact_location")),
+        [],
     )
-    return found[0] if found else None
+    client = connect(place.tracking_uri)
+    with store_lock(place.tracking_uri):
+        tags = {SWEEP_SIZE_TAG: str(runs), "harmony.sweep_dir": directory}
+        experiment = experiment_id(client, experiment, place)
+        parent = parent_run(client, experiment, sweep, tags)
+        client.update_run(parent, status="RUNNING")
 
 
 def _tags(outbox: Outbox, parent: str | None) -> dict[str, str]:
     info, attempt = outbox.info, outbox.progress.attempt
     tags = {**info.tags, "harmony.attempt": str(attempt), "harmony.run_dir": str(info.run_dir)}
+    tags["harmony.restarts"] = str(attempt - 1)
     tags[f"harmony.attempt.{attempt}.host"] = socket.gethostname()
-    if job := os.environ.get("SLURM_JOB_ID"):
+    if job := job_id():
         tags[f"harmony.attempt.{attempt}.job"] = job
     if commit := git_commit():
         tags[f"harmony.attempt.{attempt}.git_commit"] = commit
     if info.sweep is not None and parent is not None:
-        tags |= {SWEEP_TAG: info.sweep, _PARENT_TAG: parent}
-    return tags
-
-
-def _origin() -> dict[str, str]:
-    """Tags that mlflow would guess from the main file; under a job launcher that is not ours."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        user = "unknown"
-    tags = {"mlflow.user": user, "mlflow.source.name": "harmony", "mlflow.source.type": "LOCAL"}
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit
+        tags |= {SWEEP_TAG: info.sweep, PARENT_TAG: parent}
     return tags
 
 

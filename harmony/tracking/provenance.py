@@ -1,5 +1,6 @@
 """Where a run comes from: code, machine, versions."""
 
+import json
 import os
 import platform
 import shutil
@@ -11,6 +12,9 @@ from pathlib import Path
 import psutil
 
 import harmony
+
+SNAPSHOT_FILE = "snapshot.json"
+"""Beside a copy of the package that was made for a sweep: git_commit, git_dirty, git_diff."""
 
 _PACKAGES = ("torch", "numpy", "mujoco", "mlflow")
 
@@ -24,9 +28,7 @@ def provenance() -> dict[str, str]:
         each important package ("" if not installed).
     """
     return {
-        "git_commit": git_commit(),
-        "git_dirty": _dirty(),
-        "git_diff": _git("diff", "HEAD"),
+        **git_facts(),
         "hostname": socket.gethostname(),
         "cpu": _cpu(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -40,13 +42,33 @@ def provenance() -> dict[str, str]:
 
 def git_commit() -> str:
     """Commit of the checkout that the package is imported from; "" outside one."""
-    return _git("rev-parse", "HEAD").strip()
+    return _snapshot().get("git_commit") or _git("rev-parse", "HEAD").strip()
 
 
-def _dirty() -> str:
-    if not git_commit():
-        return ""
-    return "true" if _git("status", "--porcelain").strip() else "false"
+def git_facts() -> dict[str, str]:
+    """The code: git_commit, git_dirty and git_diff, of a snapshot those of where it was taken."""
+    if facts := _snapshot():
+        return facts
+    commit = git_commit()
+    dirty = "true" if _git("status", "--porcelain").strip() else "false"
+    diff = _git("diff", "HEAD")
+    return {"git_commit": commit, "git_dirty": dirty if commit else "", "git_diff": diff}
+
+
+def job_id() -> str:
+    """The id of the SLURM job that this process runs in, such as 12 or 12_3; "" outside one."""
+    env = os.environ
+    if array := env.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID", "")
+
+
+def _snapshot() -> dict[str, str]:
+    path = Path(harmony.__file__).resolve().parent.parent / SNAPSHOT_FILE
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {name: str(stored[name]) for name in ("git_commit", "git_dirty", "git_diff")}
 
 
 def _git(*arguments: str) -> str:

@@ -102,6 +102,7 @@ class Trainer:
         self.replay_rng = seeds.numpy("replay")
         self.retention = Retention(replay, checkpoints)
         self._saved_at = time.monotonic()
+        self._save_seconds: float | None = None
         self.guard = NumbersGuard(agent, schedules.training.nonfinite_limit)
 
     def prepare(self) -> int:
@@ -177,6 +178,8 @@ class Trainer:
             self._update()
         if crossed(before, self.progress.env_step, training.log_every_env_steps):
             counts = {"nonfinite/skipped_updates": float(self.agent.bad_steps()[0])}
+            if self._save_seconds is not None:
+                counts["time/save_s"] = self._save_seconds
             if self.progress.truncated_episodes:
                 counts["episode/not_restored"] = float(self.progress.truncated_episodes)
             self.journal.means_row(self.progress, self.agent.updates, counts)
@@ -266,7 +269,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Makes everything durable, in the order in which it is needed."""
-        every = self.schedules.checkpoint.every_env_steps
+        began, every = time.monotonic(), self.schedules.checkpoint.every_env_steps
         if self.progress.env_step >= self.progress.next_checkpoint:
             self.progress.next_checkpoint = next_multiple(self.progress.env_step, every)
         replay = self.replay.state_dict()
@@ -274,6 +277,7 @@ class Trainer:
         state = self.state_dict() | {"replay": replay, "metrics_offset": offset}
         path = self.checkpoints.save(self.progress.agent_step, state)
         self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began
         self.journal.commit(offset)
         self.retention.saved(self.progress.agent_step, replay)
         return path

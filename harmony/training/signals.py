@@ -1,4 +1,8 @@
-"""Signals set a flag; the loop saves at the next boundary and ends."""
+"""Signals set a flag; the loop saves at the next boundary and ends.
+
+SIGINT and SIGTERM mean the end. SIGUSR2 is what a scheduler sends before it takes the machine away:
+time is nearly up, or another job goes first.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,18 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.signum = signum
 
     @property
+    def continues(self) -> bool:
+        """Whether a launcher starts the run again, where one has started it."""
+        return self.signum == signal.SIGUSR2
+
+    @property
     def exit_code(self) -> int:
         """128 plus the signal's number, as shells have it."""
         return 128 + self.signum
 
 
 class StopSignals:
-    """Catches SIGINT and SIGTERM while it is entered; a second SIGINT interrupts at once."""
+    """Catches the signals while it is entered; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -32,7 +41,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         """Installs the handlers."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
             self._before[signum] = signal.signal(signum, self._handle)
         return self
 
@@ -49,7 +58,8 @@ class StopSignals:
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self._received == signal.SIGINT == signum:
             raise KeyboardInterrupt
-        self._received = signum
+        if self._received not in (signal.SIGINT, signal.SIGTERM) or signum != signal.SIGUSR2:
+            self._received = signum  # the end outweighs the wish to go on elsewhere
 
     def check(self) -> None:
         """Raises `Stopped` where a signal has come."""

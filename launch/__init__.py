@@ -1,0 +1,1 @@
+"""Sweeps on SLURM or on one machine: submit, watch, retry, resume."""

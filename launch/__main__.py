@@ -1,0 +1,113 @@
+"""``python -m launch``: watch a sweep, read its logs, retry, cancel or extend it."""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from harmony.config import cli
+from harmony.config.names import nearest
+from harmony.errors import ConfigError
+from launch import commands
+from launch.sweep import SWEEP_FILE, Sweep
+
+USAGE = """\
+Watch and steer sweeps.
+
+usage: python -m launch status SWEEP [--json]      one row a run
+       python -m launch logs SWEEP [RUN] [--lines N] [--follow]
+                                                   what runs have printed; RUN is a number
+       python -m launch retry SWEEP                submits what has failed or is missing
+       python -m launch cancel SWEEP [RUN ...]     stops runs; they save before they end
+       python -m launch extend SWEEP KEY=VALUE,... submits more runs of the sweep: seed=5,6,7
+
+SWEEP is the directory that the submission has printed, or its name below HARMONY_RUNS (./runs).
+One-machine cluster to try things on: python -m launch.dev_cluster --help
+Tracking server for a cluster:        python -m launch.mlflow_server --help
+"""
+
+_COMMANDS = ("status", "logs", "retry", "cancel", "extend")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see python -m launch --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: arguments after the program's name; those of the process by default.
+
+    Returns:
+        Exit code: 0 done, 1 a run has failed, 2 a mistake that the user can mend.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with cli.report_errors() as outcome:
+        outcome.code = _run(list(sys.argv[1:] if argv is None else argv))
+    return outcome.code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        raise ConfigError(f"expected a command, got {command}{nearest(command, _COMMANDS)}")
+    parser = _Parser(prog=f"python -m launch {command}", add_help=False, allow_abbrev=False)
+    parser.add_argument("sweep")
+    if command == "status":
+        parser.add_argument("--json", action="store_true")
+    elif command == "logs":
+        parser.add_argument("run", nargs="?", type=int)
+        parser.add_argument("--lines", type=int, default=20)
+        parser.add_argument("--follow", action="store_true")
+    elif command == "cancel":
+        parser.add_argument("runs", nargs="*", type=int)
+    elif command == "extend":
+        parser.add_argument("overrides", nargs="+")
+    found = parser.parse_args(rest)
+    sweep = Sweep.read(sweep_directory(found.sweep))
+    if command == "status":
+        return commands.status(sweep, as_json=found.json)
+    if command == "logs":
+        return commands.logs(sweep, found.run, found.lines, follow=found.follow)
+    if command == "cancel":
+        return commands.cancel(sweep, found.runs)
+    return _with_its_code(sweep, arguments) or (
+        commands.retry(sweep) if command == "retry" else commands.extend(sweep, found.overrides)
+    )
+
+
+def sweep_directory(given: str) -> Path:
+    """The directory of a sweep that was named, or given as a path.
+
+    Args:
+        given: what stands on the command line.
+    """
+    path = Path(given).expanduser().absolute()
+    named = Path(os.environ.get("HARMONY_RUNS") or "runs").absolute() / given
+    return named if not (path / SWEEP_FILE).is_file() and named.is_dir() else path
+
+
+def _with_its_code(sweep: Sweep, arguments: Sequence[str]) -> int:
+    """Goes on in a process that has the sweep's copy of the code; 0 where this is that process.
+
+    What is added to a sweep is composed and checked by the code that its runs have.
+    """
+    if not sweep.code.is_dir() or Path(__file__).resolve().is_relative_to(sweep.code.resolve()):
+        return 0
+    environment = {**os.environ, "PYTHONPATH": str(sweep.code), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "launch", arguments[0], str(sweep.directory), *arguments[2:]]
+    code = subprocess.run(command, env=environment, check=False).returncode
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""What ``python -m launch`` does with a sweep."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from harmony.config import check
+from harmony.config import sweep as sweeps
+from harmony.config.compose_many import check_all, compose_all
+from harmony.errors import ConfigError
+from launch import local, preflight
+from launch.cluster import ask
+from launch.mend import is_stale, mend
+from launch.prepare import Prepared, choose, settled
+from launch.slurm import submit_runs
+from launch.states import Row, is_local, local_is_alive, sweep_rows
+from launch.sweep import SubmittedJob, Sweep, read_spec
+from launch.table import as_json, render
+
+_KILL_SECONDS = 90.0
+_POLL_SECONDS = 1.0
+
+
+def status(sweep: Sweep, *, as_json: bool) -> int:
+    """Shows one row a run, and mends runs whose processes are dead.
+
+    Args:
+        sweep: to show.
+        as_json: for machines.
+
+    Returns:
+        1 if a run has failed, else 0.
+    """
+    rows = sweep_rows(sweep)
+    mend_dead(sweep, rows)
+    sys.stdout.write(_json(rows) if as_json else render(rows))
+    return int(any(row.state == "FAILED" for row in rows))
+
+
+_json = as_json
+
+
+def mend_dead(sweep: Sweep, rows: Sequence[Row]) -> None:
+    """Says of each run that has ended without a word how it ended.
+
+    Args:
+        sweep: of the runs.
+        rows: their states.
+    """
+    for row in rows:
+        run_dir = Path(sweep.runs[row.index].run_dir)
+        if row.state in ("FAILED", "KILLED") and is_stale(run_dir):
+            mend(run_dir, "KILLED" if row.state == "KILLED" else "FAILED")
+
+
+def logs(sweep: Sweep, run: int | None, lines: int, *, follow: bool) -> int:
+    """Prints what runs have printed.
+
+    Args:
+        sweep: of the runs.
+        run: index of one, None for all.
+        lines: from the end, of each.
+        follow: go on printing what comes; of one run only.
+
+    Raises:
+        ConfigError: no such run.
+    """
+    indices = [known(sweep, run)] if run is not None else [r.index for r in sweep.runs]
+    if follow and len(indices) != 1:
+        raise ConfigError("--follow shows one run: give its number")
+    for index in indices:
+        path = sweep.log(index)
+        sys.stdout.write(f"== run {index}: {path}\n")
+        if path.exists():
+            sys.stdout.write("".join(path.read_text(errors="replace").splitlines(True)[-lines:]))
+        elif (job := sweep.latest_job(index)) is not None and not is_local(job):
+            sys.stdout.write(f"nothing yet; its job's own log: {_job_log(sweep, job)}\n")
+    if follow:
+        subprocess.run(["tail", "-n", "0", "-F", str(sweep.log(indices[0]))], check=False)
+    return 0
+
+
+def _job_log(sweep: Sweep, job: SubmittedJob) -> Path:
+    return sweep.directory / "jobs" / f"{job.id}_0_log.out"
+
+
+def known(sweep: Sweep, index: int) -> int:
+    """Checks that a sweep has a run.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if not 0 <= index < len(sweep.runs):
+        raise ConfigError(f"run {index}: the sweep has runs 0 to {len(sweep.runs) - 1}")
+    return index
+
+
+def retry(sweep: Sweep) -> int:
+    """Submits what has failed, was cancelled or is missing; it goes on from its last checkpoint.
+
+    Args:
+        sweep: to go on with.
+    """
+    with Sweep.lock(sweep.directory):
+        sweep = Sweep.read(sweep.directory)
+        rows = sweep_rows(sweep)
+        mend_dead(sweep, rows)
+        again = [row.index for row in rows if row.state in ("MISSING", "KILLED", "FAILED")]
+        composed = [(Path(r.run_dir), read_spec(sweep.spec(r.index))) for r in sweep.runs]
+        return _submit(Prepared(sweep, composed, again))
+
+
+def extend(sweep: Sweep, overrides: Sequence[str]) -> int:
+    """Submits more runs of a sweep, with the code that its runs have.
+
+    Args:
+        sweep: to extend.
+        overrides: in place of the sweep's for the same keys, such as ``seed=5,6,7``.
+    """
+    keys = {o.partition("=")[0] for o in overrides}
+    kept = [o for o in sweep.overrides if o.partition("=")[0] not in keys]
+    root = f"runs_root='{sweep.directory.parent}'"
+    whole = [*(o for o in kept if not o.startswith("runs_root=")), root, *overrides]
+    runs = compose_all(sweeps.expand(whole))
+    check_all(runs, check.check_keys)
+    check_all(runs, import_module("harmony.train").check)  # torch: seconds, only needed here
+    with Sweep.lock(sweep.directory):
+        return _submit(choose(Sweep.read(sweep.directory), [settled(run) for run in runs]))
+
+
+def _submit(prepared: Prepared) -> int:
+    sweep = prepared.sweep
+    if not prepared.missing:
+        sys.stdout.write("nothing to submit\n")
+        return 0
+    if sweep.launcher == "local":
+        preflight.check_directories(prepared.to_check)
+        prepared.write()
+        local.begin(sweep, prepared.missing, detached=True)
+        sys.stdout.write(f"{len(prepared.missing)} runs started in the background\n")
+        return 0
+    submit_runs(prepared, preflight.check_all(sweep.params, prepared.to_check))
+    return 0
+
+
+def cancel(sweep: Sweep, runs: Sequence[int]) -> int:
+    """Stops runs. They save before they end, so `retry` goes on with them.
+
+    Args:
+        sweep: of the runs.
+        runs: indices; all if there are none.
+    """
+    wanted = {known(sweep, index) for index in runs} or {run.index for run in sweep.runs}
+    with Sweep.lock(sweep.directory):
+        sweep = Sweep.read(sweep.directory)
+        living = [r for r in sweep_rows(sweep) if r.state in ("PENDING", "RUNNING")]
+        chosen = [row for row in living if row.index in wanted]
+        jobs = {job.id: job for row in chosen if (job := sweep.latest_job(row.index))}
+        for job in jobs.values():
+            if others := set(job.runs) & {r.index for r in living} - wanted:
+                raise ConfigError(
+                    f"job {job.id} also holds run {', '.join(map(str, sorted(others)))}; name "
+                    "those too, or none for the whole sweep"
+                )
+            job.cancelled = True
+        sweep.write()
+        _stop(list(jobs.values()))
+    _wait_for_end(sweep, {row.index for row in chosen})
+    rows = sweep_rows(sweep)
+    mend_dead(sweep, rows)
+    sys.stdout.write(f"cancelled {len(chosen)} runs\n{render(rows)}")
+    return 0
+
+
+def _stop(jobs: Sequence[SubmittedJob]) -> None:
+    slurm = [job.id for job in jobs if not is_local(job)]
+    for first in range(0, len(slurm), 500):
+        ask(["scancel", *slurm[first : first + 500]])
+    for job in jobs:
+        if is_local(job) and local_is_alive(job):
+            os.kill(int(job.id.split("-")[1]), signal.SIGTERM)
+
+
+def _wait_for_end(sweep: Sweep, runs: set[int]) -> None:
+    until = time.monotonic() + _KILL_SECONDS
+    while time.monotonic() < until:
+        rows = [row for row in sweep_rows(sweep) if row.index in runs]
+        if not any(row.state in ("PENDING", "RUNNING") for row in rows):
+            return
+        time.sleep(_POLL_SECONDS)

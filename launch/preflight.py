@@ -1,0 +1,229 @@
+"""Everything that can fail later is asked before a job is submitted; each refusal is one line."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from harmony.config.compose import Composed
+from harmony.config.identity import check_same_run
+from harmony.config.names import nearest
+from harmony.config.run_files import RECORD_FILE, read_config
+from harmony.errors import ConfigError, RunDirectoryError
+from harmony.replay.budget import bytes_per_step
+from harmony.tracking.uri import sqlite_file
+from launch.cluster import ClusterError, Partition, ask, max_array_size, partitions
+from launch.mlflow_server.trouble import probe
+from launch.runs import is_owned, save_seconds
+
+_SAVES = 2.0  # the signal must come this many times the save's length before the limit
+_BASE_GB = 2.5  # of a process with torch and a simulator, before its replay
+_PROBE_SECONDS = 10.0
+
+
+def check_timing(params: Mapping[str, Any], saves: Sequence[float]) -> None:
+    """Checks that a job has time to train and to save.
+
+    Args:
+        params: of the launcher; timeout_min and signal_delay_s.
+        saves: seconds that saving took in runs of this sweep, if there were any.
+
+    Raises:
+        ConfigError: the signal comes too late for a save, or leaves no time to train.
+    """
+    limit, delay = int(params["timeout_min"]) * 60, int(params["signal_delay_s"])
+    needed = _SAVES * max(saves, default=0.0)
+    if delay < needed:
+        raise ConfigError(
+            f"hydra.launcher.signal_delay_s={delay}: saving took {max(saves):.0f} s in this sweep, "
+            f"expected at least {needed:.0f}; raise it"
+        )
+    if delay > limit // 2:
+        raise ConfigError(
+            f"hydra.launcher.timeout_min={params['timeout_min']} is too short for one checkpoint: "
+            f"{delay} s of it are for saving (signal_delay_s); expected at least "
+            f"{-(-2 * delay // 60)} minutes, or a smaller signal_delay_s"
+        )
+
+
+def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> Partition:
+    """Finds the partition that jobs go to, and checks what they ask of it.
+
+    Args:
+        params: of the launcher.
+        known: the cluster's partitions.
+
+    Raises:
+        ConfigError: there is no such partition, it is down, or has less than is asked for.
+    """
+    name = params.get("partition")
+    found = [p for p in known if (p.name == name if name else p.is_default)]
+    if not found:
+        names = [p.name for p in known]
+        if not name:
+            raise ConfigError(
+                f"hydra.launcher.partition is not set and the cluster has no default; it has "
+                f"{', '.join(names)}"
+            )
+        raise ConfigError(
+            f"hydra.launcher.partition={name}: the cluster has no such partition"
+            f"{nearest(str(name), names)}"
+        )
+    partition = found[0]
+    asked: dict[str, tuple[float, float | None]] = {
+        "timeout_min": (float(params["timeout_min"]), partition.limit_min),
+        "gpus_per_node": (float(params.get("gpus_per_node") or 0), partition.gpus),
+        "cpus_per_task": (float(params.get("cpus_per_task") or 0), partition.cpus),
+        "mem_gb": (float(params.get("mem_gb") or 0), partition.memory_mb / 1024),
+    }
+    for key, (wanted, most) in asked.items():
+        if most is not None and wanted > most:
+            instead = "null" if most == 0 else f"{most:g}"
+            raise ConfigError(
+                f"hydra.launcher.{key}={params[key]}: partition {partition.name} has {most:g} at "
+                f"most; ask for {instead}, or name another partition (there are "
+                f"{', '.join(p.name for p in known)})"
+            )
+    return partition
+
+
+def check_memory(params: Mapping[str, Any], runs: Sequence[Composed]) -> None:
+    """Checks that the memory that is asked for is enough for the runs of a job.
+
+    A replay on disk needs none of it; one in memory needs its capacity, or the run's steps.
+
+    Args:
+        params: of the launcher; mem_gb is a job's, which holds runs_per_gpu runs.
+        runs: of the sweep.
+
+    Raises:
+        ConfigError: it is not, says how much is.
+    """
+    if not params.get("mem_gb"):
+        return
+    together = int(params["runs_per_gpu"])
+    most = max((memory_gb(run.config) for run in runs), default=0.0) * together
+    if most > float(params["mem_gb"]):
+        raise ConfigError(
+            f"hydra.launcher.mem_gb={params['mem_gb']}: a job of {together} runs needs about "
+            f"{most:.0f} GB; raise it, lower replay.capacity, or take replay.storage=disk"
+        )
+
+
+def memory_gb(config: Mapping[str, Any]) -> float:
+    """About what a run needs, GB: a process, and its replay where that is in memory."""
+    replay, env = config["replay"], config["env"]
+    if replay.get("storage") != "memory":
+        return _BASE_GB
+    side = int(env.get("image_size", 64))
+    uint8, float32 = (np.dtype(kind) for kind in ("uint8", "float32"))
+    spec = {"image": (uint8, (side, side, 3)), "action": (float32, (8,))}
+    repeat = int(env.get("action_repeat", 1))
+    steps = min(int(replay["capacity"]), int(config["training"]["env_steps"]) // repeat)
+    return _BASE_GB + steps * bytes_per_step(spec) / 1e9
+
+
+def check_directories(runs: Sequence[tuple[Path, Composed]]) -> None:
+    """Checks that each run's directory is free, or holds just this run.
+
+    Raises:
+        RunDirectoryError: it holds another run or something else, or a process is at work there.
+    """
+    for path, run in runs:
+        if (path / RECORD_FILE).is_file():
+            stored = read_config(path)
+            check_same_run(str(path), stored, run.config)
+            if is_owned(path):
+                raise RunDirectoryError(f"{path}: a process is at work there; wait for its end")
+        elif path.is_dir() and any(path.iterdir()):
+            raise RunDirectoryError(f"{path} is not empty and holds no run; take another sweep=")
+
+
+def check_room(directory: Path) -> None:
+    """Checks that a directory can be written and its disk is not full.
+
+    Raises:
+        RunDirectoryError: it can't.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        trial = directory / ".trial"
+        trial.write_text("x")
+        trial.unlink()
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        raise RunDirectoryError(
+            f"can't write {directory}: {error.strerror}; set HARMONY_RUNS or runs_root to a "
+            "directory that all nodes share"
+        ) from error
+    if free < 1e9:
+        raise RunDirectoryError(f"{directory} has {free / 1e9:.1f} GB left; make room first")
+
+
+def check_tracking(config: Mapping[str, Any], hosts: int) -> None:
+    """Checks that the store of the runs answers, and bears so many machines.
+
+    Args:
+        config: of a run.
+        hosts: machines that runs may be on.
+
+    Raises:
+        ConfigError: it does not; names the cure.
+    """
+    uri = str(config["tracking"].get("tracking_uri", ""))
+    if urlsplit(uri).scheme in ("http", "https"):
+        probe(uri, _PROBE_SECONDS)
+    elif (file := sqlite_file(uri)) is not None and hosts > 1:
+        raise ConfigError(
+            f"tracking.tracking_uri={uri}: sqlite breaks when several machines write, and {hosts} "
+            f"may ({file}); start a server (python -m launch.mlflow_server start) and use "
+            "tracking=server, or tracking=none"
+        )
+
+
+def check_cluster(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Asks the cluster.
+
+    Args:
+        params: of the launcher.
+
+    Returns:
+        Jobs that fit into one array, and machines of the partition.
+
+    Raises:
+        ClusterError: SLURM is not there or does not answer.
+        ConfigError: it has not what is asked for.
+    """
+    ask(["sbatch", "--version"])
+    known = partitions(ask(["sinfo", "--noheader", "--format=%P|%a|%l|%G|%c|%m"]))
+    if not known:
+        raise ClusterError("sinfo shows no partition; ask the admin")
+    partition = check_partition(params, known)
+    names = ask(["sinfo", "--noheader", "--Node", f"--partition={partition.name}", "--format=%n"])
+    return max_array_size(ask(["scontrol", "show", "config"])), len(set(names.split()))
+
+
+def check_all(params: Mapping[str, Any], runs: Sequence[tuple[Path, Composed]]) -> int:
+    """Checks a submission, quick and local things first.
+
+    Args:
+        params: of the launcher.
+        runs: with their directories.
+
+    Returns:
+        Jobs that fit into one array.
+
+    Raises:
+        UserError: something is wrong; names it and the cure.
+    """
+    composed = [run for _, run in runs]
+    check_timing(params, [s for path, _ in runs if (s := save_seconds(path)) is not None])
+    check_memory(params, composed)
+    check_directories(runs)
+    largest, hosts = check_cluster(params)
+    for tracking in {str(r.config["tracking"]): r.config for r in composed}.values():
+        check_tracking(tracking, hosts)
+    return largest

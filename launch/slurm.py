@@ -1,0 +1,151 @@
+"""The launcher behind ``hydra/launcher=slurm``."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as PluginLauncher
+
+from harmony.config.compose import Composed, compose
+from launch import conf
+from launch.preflight import check_all, check_room
+from launch.prepare import Prepared, prepare, register_sweep
+from launch.states import sweep_rows
+from launch.submission import make_jobs, script, submit
+from launch.sweep import Sweep
+from launch.table import render
+
+_POLL_SECONDS = 20.0
+_PROGRESS_SECONDS = 5.0
+
+
+class SlurmLauncher(PluginLauncher):
+    """Submits a sweep to SLURM and gives the prompt back.
+
+    Differs from hydra-submitit-launcher: configurations are composed once, on this machine; jobs
+    run a copy of the code, go on after a requeue and fail truthfully; nothing waits by default.
+    """
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Submits; what Hydra's sweeper calls.
+
+        Args:
+            job_overrides: of each run.
+            initial_job_idx: not needed, runs are counted within the sweep.
+        """
+        del initial_job_idx
+        runs = [compose(list(overrides)) for overrides in job_overrides]
+        self.launch_composed(runs, list(self.config.hydra.overrides.task))
+        return []
+
+    def launch_composed(self, runs: Sequence[Composed], overrides: Sequence[str]) -> int:
+        """Submits runs that are composed and checked.
+
+        Args:
+            runs: of the sweep.
+            overrides: of the sweep as a whole.
+
+        Returns:
+            Exit code: 1 if the launcher waited and a run has not finished.
+
+        Raises:
+            UserError: something is wrong; nothing was submitted, or what was is written down.
+        """
+        return launch(runs, overrides, "slurm", dict(self.params))
+
+
+def launch(
+    runs: Sequence[Composed], overrides: Sequence[str], launcher: str, params: dict[str, Any]
+) -> int:
+    """Submits a sweep, or what is missing of it. See `SlurmLauncher.launch_composed`."""
+    prepared = prepare(runs, overrides, launcher, params)
+    if params["dry_run"]:
+        largest = check_all(params, prepared.to_check)
+        _show_dry(prepared, largest)
+        return 0
+    directory = prepared.sweep.directory
+    check_room(directory)
+    with Sweep.lock(directory):
+        prepared = prepare(runs, overrides, launcher, params)
+        largest = check_all(params, prepared.to_check)
+        submit_runs(prepared, largest)
+    return _wait(prepared.sweep) if params["wait"] else 0
+
+
+def submit_runs(prepared: Prepared, largest: int) -> None:
+    """Writes the sweep down, submits what is missing, and shows the table.
+
+    Args:
+        prepared: what to submit; the sweep's lock is held.
+        largest: jobs that fit into one array.
+    """
+    sweep = prepared.sweep
+    prepared.write()
+    jobs = make_jobs(sweep, prepared.missing)
+    register_sweep(sweep, prepared.composed)
+    done, said = len(sweep.jobs), time.monotonic()
+
+    def submitted() -> None:
+        nonlocal said
+        if time.monotonic() - said > _PROGRESS_SECONDS:
+            said = time.monotonic()
+            sys.stderr.write(f"submitted {len(sweep.jobs) - done:,} of {len(jobs):,} jobs\n")
+
+    if jobs:
+        submit(sweep, jobs, largest, submitted)
+    _show(sweep, prepared, len(jobs))
+
+
+def _show(sweep: Sweep, prepared: Prepared, jobs: int) -> None:
+    ids = sorted({job.id.partition("_")[0] for job in sweep.jobs[-jobs:]}) if jobs else []
+    sys.stdout.write(
+        f"sweep {sweep.name}: {len(prepared.missing):,} of {len(sweep.runs):,} runs submitted in "
+        f"{jobs:,} jobs{': ' + ', '.join(ids) if ids else ''}\n"
+    )
+    for line in prepared.others:
+        sys.stdout.write(f"  {line}\n")
+    if len(sweep.runs) <= 100:
+        sys.stdout.write(render(sweep_rows(sweep)))
+    sys.stdout.write(f"watch it:  python -m launch status {sweep.directory}\n")
+
+
+def _show_dry(prepared: Prepared, largest: int) -> None:
+    sweep = prepared.sweep
+    jobs = make_jobs(sweep, prepared.missing)
+    sys.stdout.write(script(sweep, min(len(jobs), largest)))
+    arrays = -(-len(jobs) // largest)
+    sys.stdout.write(
+        f"\nwould submit {len(prepared.missing):,} runs in {len(jobs):,} jobs, {arrays} arrays of "
+        f"at most {largest:,}; directories in {sweep.directory}\n"
+    )
+    for job in jobs[:100]:
+        named = "; ".join(" ".join(sweep.runs[index].overrides) for index in job.runs)
+        sys.stdout.write(f"  {named}\n")
+    if len(jobs) > 100:
+        sys.stdout.write(f"  and {len(jobs) - 100:,} more\n")
+
+
+def _wait(sweep: Sweep) -> int:
+    """Waits for the end of all runs; 1 if one of them has not finished."""
+    while True:
+        rows = sweep_rows(sweep)
+        if not any(row.state in ("PENDING", "RUNNING") for row in rows):
+            break
+        time.sleep(_POLL_SECONDS)
+    sys.stdout.write(render(rows))
+    return int(any(row.state != "FINISHED" for row in rows))
+
+
+def register() -> None:
+    """Makes the launchers and their schemas known to Hydra."""
+    from launch.local import LocalLauncher
+
+    conf.register()
+    known = Plugins.instance().class_name_to_class
+    known[conf.SLURM_TARGET] = SlurmLauncher
+    known[conf.LOCAL_TARGET] = LocalLauncher

@@ -1,0 +1,194 @@
+"""What has become of each run of a sweep: its directory, its job and SLURM put together."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.cluster import JobState, job_states
+from launch.runs import RunFacts, is_owned, run_facts
+from launch.sweep import SubmittedJob, Sweep, SweepRun
+
+State = Literal["MISSING", "PENDING", "RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Attributes:
+        index: number within the sweep.
+        name: of its directory.
+        what: the overrides in which it differs from other runs of the sweep.
+        state: MISSING is not submitted; PENDING waits, also to go on; KILLED was cancelled.
+        why: what explains the state, such as SLURM's reason.
+        env_step: so far.
+        env_steps: at the end.
+        last_return: of the last evaluation, else of the last training episode.
+        frames_per_s: env steps a second, lately.
+        seconds_left: at that speed; None where unknown.
+        restarts: starts after the first.
+        node: where it runs or ran last.
+        job: id of its last job.
+    """
+
+    index: int
+    name: str
+    what: str
+    state: State
+    why: str
+    env_step: int
+    env_steps: int
+    last_return: float | None
+    frames_per_s: float | None
+    seconds_left: float | None
+    restarts: int
+    node: str
+    job: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for machines."""
+        return dict(vars(self))
+
+
+def sweep_rows(sweep: Sweep) -> list[Row]:
+    """The state of every run.
+
+    Raises:
+        ClusterError: SLURM does not answer.
+    """
+    latest = [sweep.latest_job(run.index) for run in sweep.runs]
+    ids = {job.id for job in latest if job is not None and not is_local(job)}
+    known = job_states(ids) if ids else {}
+    shared = shared_overrides(sweep.runs)
+    return [make_row(run, job, known, shared) for run, job in zip(sweep.runs, latest, strict=True)]
+
+
+def shared_overrides(runs: Sequence[SweepRun]) -> set[str]:
+    """The overrides that all runs have."""
+    return set.intersection(*(set(run.overrides) for run in runs)) if runs else set()
+
+
+def is_local(job: SubmittedJob) -> bool:
+    """Whether a job is a process of this machine rather than SLURM's."""
+    return job.id.startswith("local")
+
+
+def make_row(
+    run: SweepRun,
+    job: SubmittedJob | None,
+    known: Mapping[str, JobState],
+    shared: Collection[str] = (),
+) -> Row:
+    """The state of one run.
+
+    Args:
+        run: of the sweep.
+        job: its last one.
+        known: what SLURM says, by id.
+        shared: overrides that all runs of the sweep have.
+    """
+    facts = run_facts(Path(run.run_dir))
+    slurm = known.get(job.id) if job is not None else None
+    alive = _is_alive(run, job, slurm)
+    state, why = judge(facts, run.env_steps, job, slurm, alive=alive)
+    left = None
+    if state == "RUNNING" and facts.frames_per_s:
+        left = max(run.env_steps - facts.env_step, 0) / facts.frames_per_s
+    return Row(
+        index=run.index,
+        name=run.name,
+        what=" ".join(override for override in run.overrides if override not in shared),
+        state=state,
+        why=why,
+        env_step=facts.env_step,
+        env_steps=run.env_steps,
+        last_return=facts.last_return,
+        frames_per_s=facts.frames_per_s if state == "RUNNING" else None,
+        seconds_left=left,
+        restarts=max(facts.attempts - 1, 0),
+        node=slurm.node if slurm is not None and slurm.node else facts.host,
+        job=job.id if job is not None else "",
+    )
+
+
+def _is_alive(run: SweepRun, job: SubmittedJob | None, slurm: JobState | None) -> bool:
+    if job is None:
+        return False
+    if is_local(job):
+        return is_owned(Path(run.run_dir)) or local_is_alive(job)
+    return slurm is not None and slurm.is_alive
+
+
+def local_is_alive(job: SubmittedJob) -> bool:
+    """Whether the supervisor of a job on this machine still lives.
+
+    Args:
+        job: its id is ``local-PID-START``, the start of the process as the kernel counts it.
+    """
+    _, pid, start = job.id.split("-")
+    return process_start(int(pid)) == start
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine began, in clock ticks; None if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def judge(
+    facts: RunFacts,
+    env_steps: int,
+    job: SubmittedJob | None,
+    slurm: JobState | None,
+    *,
+    alive: bool,
+) -> tuple[State, str]:
+    """Decides what state a run is in.
+
+    Args:
+        facts: of its directory.
+        env_steps: at its end.
+        job: its last one.
+        slurm: what SLURM says of the job.
+        alive: whether the job runs, or waits to.
+
+    Returns:
+        The state, and what explains it.
+    """
+    if facts.has_reached(env_steps):
+        return "FINISHED", ""
+    if job is None:
+        return "MISSING", "not submitted"
+    current = facts.attempts > 0 and (facts.ended_at is None or facts.ended_at > job.submitted)
+    if alive:
+        return _living(facts, slurm, current=current)
+    if job.cancelled or (slurm is not None and slurm.state == "CANCELLED"):
+        return "KILLED", "cancelled"
+    if current and facts.ended == "KILLED":
+        return "KILLED", "stopped"
+    if current and facts.ended == "FAILED":
+        return "FAILED", "see its error.txt and log"
+    what = slurm.state if slurm is not None else "its job is gone"
+    return "FAILED", what.replace("COMPLETED", "its job ended before it began").lower()
+
+
+def _living(facts: RunFacts, slurm: JobState | None, *, current: bool) -> tuple[State, str]:
+    waits = slurm is not None and slurm.state != "RUNNING" and slurm.state != "COMPLETING"
+    if waits:
+        again = "to go on; " if facts.attempts else ""
+        return "PENDING", f"{again}{slurm.reason if slurm is not None else ''}"
+    if current and facts.ended == "FAILED":
+        return "FAILED", "see its error.txt and log"
+    if facts.attempts == 0 or facts.ended is not None:
+        return "PENDING", "starts"
+    return "RUNNING", ""
+
+
+def seconds_since(moment: float | None) -> float | None:
+    """Seconds since a unix time."""
+    return None if moment is None else time.time() - moment

@@ -1,0 +1,77 @@
+"""Tables of runs, for people and for machines."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+
+from launch.states import Row
+
+_WIDE = 100
+_HEAD = ("run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what")
+
+
+def render(rows: Sequence[Row], width: int | None = None) -> str:
+    """A table of runs with a line of totals.
+
+    Args:
+        rows: one a run.
+        width: of the terminal, characters; asked for by default.
+    """
+    room = width or shutil.get_terminal_size((_WIDE, 24)).columns
+    cells = [_HEAD, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    widths[-1] = max(min(widths[-1], room - before), 12)
+    lines = [_line(line, widths) for line in cells]
+    counts = Counter(row.state for row in rows)
+    total = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    whys = sorted({f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"})
+    return "\n".join([lines[0], *lines[1:], "", f"{len(rows)} runs: {total}", *whys]) + "\n"
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The same for machines: a list of objects."""
+    return json.dumps([row.as_json() for row in rows], indent=1) + "\n"
+
+
+def duration(seconds: float | None) -> str:
+    """Such as ``2 d 3 h``, ``5 h 10 min``, ``40 s``."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    for unit, size, below, name in (("d", 86400, 3600, "h"), ("h", 3600, 60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {name}"
+    return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    share = row.env_step / row.env_steps if row.env_steps else 0.0
+    return (
+        str(row.index),
+        row.state,
+        f"{share:4.0%} of {_short(row.env_steps)}",
+        "" if row.last_return is None else f"{row.last_return:.1f}",
+        "" if row.frames_per_s is None else f"{row.frames_per_s:.0f}",
+        duration(row.seconds_left),
+        str(row.restarts + 1 if row.env_step or row.restarts else 0),
+        row.node,
+        row.job,
+        row.what or row.name,
+    )
+
+
+def _short(number: int) -> str:
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    shown = []
+    for cell, width in zip(cells, widths, strict=True):
+        cut = cell if len(cell) <= width else f"{cell[: width - 1]}…"
+        shown.append(cut.ljust(width))
+    return "  ".join(shown).rstrip()
