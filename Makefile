@@ -4,7 +4,7 @@
 
 PYTHON ?= python3.11
 VENV   ?= .venv
-EXTRAS := dmc,metaworld,plot,dev
+EXTRAS := dmc,metaworld,plot,server,dev
 # The CPU build of torch, where PyPI's CUDA build is not wanted:
 # make run TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_ARGS ?=

@@ -15,7 +15,8 @@ _TROUBLE = (
     ("munge", "the authentication service is down; ask the admin, or start munged"),
     ("Protocol authentication", "munge keys or clocks differ; ask the admin"),
     ("Unable to contact slurm controller", "slurmctld does not answer; wait, or ask the admin"),
-    ("resolve config", "no slurm.conf is found; set SLURM_CONF, or log in to the cluster"),
+    ("configuration source", "no slurm.conf is found; set SLURM_CONF, or log in to the cluster"),
+    ("process configuration file", "SLURM_CONF names no readable slurm.conf; set it right"),
     ("nvalid account", "set hydra.launcher.account; sacctmgr show assoc user=$USER lists yours"),
     ("nvalid qos", "set hydra.launcher.qos; sacctmgr show assoc user=$USER lists yours"),
     ("nvalid partition", "set hydra.launcher.partition; sinfo -s lists them"),
@@ -23,6 +24,7 @@ _TROUBLE = (
     ("nvalid generic resource", "set hydra.launcher.gpus_per_node=null, or another partition"),
     ("node configuration is not available", "ask for less; sinfo -o '%P %c %m %G' says how much"),
     ("MaxSubmitJob", "fewer runs at once, or hydra.launcher.runs_per_gpu=2"),
+    ("accounting/QOS policy", "more than your account may have; sacctmgr show assoc,qos says what"),
     ("time limit", "set a smaller hydra.launcher.timeout_min; sinfo -s says how much"),
 )
 
@@ -195,15 +197,26 @@ def queued(text: str) -> dict[str, JobState]:
 
 
 def accounted(text: str) -> dict[str, JobState]:
-    """Jobs of ``sacct --noheader --allocations --array --parsable2 --format JobID,State,NodeList``.
+    """Jobs of ``sacct --noheader --allocations --parsable2 --format JobID,State,NodeList``.
 
-    A requeued job has a line for each start; the last one counts.
+    A requeued job has a line for each start; the last one counts. Tasks of an array that never
+    began share a line, such as ``12_[1-4,7%2]``.
     """
     states = {}
     for line in text.splitlines():
-        job, state, node = (part.strip() for part in line.split("|", 2))
-        states[job] = JobState((state.split() or ["UNKNOWN"])[0], node)
+        jobs, state, node = (part.strip() for part in line.split("|", 2))
+        said = JobState((state.split() or ["UNKNOWN"])[0], "" if node == "None assigned" else node)
+        states.update(dict.fromkeys(_tasks(jobs), said))
     return states
+
+
+def _tasks(jobs: str) -> list[str]:
+    """Ids of the jobs of one line, such as ``12``, ``12_3`` or ``12_[1-4,7%2]``."""
+    array, bracket, tasks = jobs.partition("_[")
+    if not bracket:
+        return [jobs]
+    found = re.findall(r"(\d+)(?:-(\d+))?", tasks.partition("%")[0])
+    return [f"{array}_{n}" for low, high in found for n in range(int(low), int(high or low) + 1)]
 
 
 def job_states(ids: Iterable[str]) -> dict[str, JobState]:
@@ -239,8 +252,9 @@ def _queued(jobs: str) -> dict[str, JobState]:
 
 
 def _accounted(jobs: str) -> dict[str, JobState]:
-    command = ["sacct", "--noheader", "--allocations", "--array", "--parsable2", "--duplicates"]
+    command = ["sacct", "--noheader", "--allocations", "--parsable2", "--duplicates"]
+    whole = {**clean_environment(), "SLURM_BITSTR_LEN": "0"}  # long lists of tasks are not cut
     try:
-        return accounted(ask([*command, "--format=JobID,State,NodeList", f"--jobs={jobs}"]))
+        return accounted(ask([*command, "--format=JobID,State,NodeList", f"--jobs={jobs}"], whole))
     except ClusterError:
         return {}  # accounting is a service of its own, which not every cluster has

@@ -5,6 +5,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +14,13 @@ from harmony.errors import ConfigError, UserError
 from harmony.filelock import locked
 from launch.dev_cluster import conf_files, daemons, processes
 from launch.dev_cluster.layout import Layout
+from launch.dev_cluster.nodes import up_since
 from launch.dev_cluster.processes import Daemon, bare_environment
 from launch.dev_cluster.settings import Settings, Stored, differences, free_ports, read, write
 
 _READY_S = 60.0
 _JOB_GRACE_S = 10.0
 _DAEMON_GRACE_S = 30.0
-_UP = {"idle", "mix", "alloc", "comp"}
 _NULL_DEVICE = os.makedev(1, 3)
 
 
@@ -68,12 +69,15 @@ class DevCluster:
                 self._refuse_changes()
             else:
                 self._write_files()
+            since = time.time()
             missing = [d for d in self._daemons() if processes.process_of(d) is None]
             with ExitStack() as undo:
                 undo.callback(self._end, missing)
                 for daemon in missing:
                     self._launch(daemon)
-                self._wait_for_nodes(self.settings.node_names)
+                names = {daemon.name for daemon in missing}
+                nodes = [node for node in self.settings.node_names if node in names]
+                self._wait_for_nodes(nodes, since)
                 undo.pop_all()
         return bool(missing)
 
@@ -117,9 +121,11 @@ class DevCluster:
             UserError: It does not come up.
         """
         slurmd = self._slurmd(node)
+        since = 0.0
         if processes.process_of(slurmd) is None:
+            since = time.time()
             processes.launch(slurmd)
-        self._wait_for_nodes([node])
+        self._wait_for_nodes([node], since)
 
     def _daemons(self) -> list[Daemon]:
         return daemons.all_daemons(self._stored_settings(), self.layout)
@@ -130,6 +136,8 @@ class DevCluster:
         return stored.settings if stored else self.settings
 
     def _slurmd(self, node: str) -> Daemon:
+        if not self.layout.exists:
+            raise ConfigError(f"expected a cluster in {self.layout.root}, got none: start it first")
         names = self._stored_settings().node_names
         if node not in names:
             raise ConfigError(f"expected a node of {names[0]} to {names[-1]}, got {node}")
@@ -150,6 +158,8 @@ class DevCluster:
         processes.end(processes.node_processes(self.layout, nodes), 0)
         for daemon in reversed(by_name.values()):
             processes.end_daemon(daemon, _DAEMON_GRACE_S)
+        if not any(self.status().values()):
+            processes.end(processes.strays(self.layout), 0)
 
     def _launch(self, daemon: Daemon) -> None:
         if daemon.name == "mariadbd":
@@ -158,10 +168,20 @@ class DevCluster:
         check = self._ready_checks().get(daemon.name)
         if check:
             self._wait(check, [daemon], f"{daemon.name} to answer")
-        if daemon.name == "slurmdbd":
-            self._run(
-                "sacctmgr", "-i", "add", "cluster", conf_files.CLUSTER
-            )  # fails if it is there
+        if daemon.name == "slurmdbd":  # the command fails if it was added before
+            self._run("sacctmgr", "-i", "add", "cluster", conf_files.CLUSTER)
+        if daemon.name == "slurmctld" and not self._nodes_alive():
+            self._requeue_cut_off()
+
+    def _nodes_alive(self) -> bool:
+        status = self.status()
+        return any(status[node] for node in self._stored_settings().node_names)
+
+    def _requeue_cut_off(self) -> None:
+        """Requeues what ran when all was stopped: SLURM alone would take minutes to notice."""
+        jobs = self._run("squeue", "-h", "-r", "-t", "R,CF,S", "-o", "%i").stdout.split()
+        for job in jobs:
+            self._run("scontrol", "requeue", job)
 
     def _ready_checks(self) -> dict[str, Callable[[], bool]]:
         return {
@@ -171,11 +191,12 @@ class DevCluster:
             "slurmctld": lambda: self._run("sinfo", "-h").returncode == 0,
         }
 
-    def _wait_for_nodes(self, nodes: list[str]) -> None:
+    def _wait_for_nodes(self, nodes: list[str], since: float) -> None:
+        """Waits until nodes are up; what they said before `since` (unix seconds) doesn't count."""
+
         def up() -> bool:
-            found = self._run("sinfo", "-h", "-N", "-p", "debug", "-o", "%N %t").stdout.split()
-            states = dict(zip(found[::2], found[1::2], strict=False))
-            return all(states.get(node) in _UP for node in nodes)
+            found = up_since(self._run("scontrol", "--oneliner", "show", "node").stdout)
+            return all(found.get(node, -1) >= int(since) for node in nodes)
 
         watched = [daemons.slurmctld(self.layout), *map(self._slurmd, nodes)]
         self._wait(up, watched, f"{', '.join(nodes)} to be up")
@@ -228,7 +249,7 @@ class DevCluster:
         new.rename(data)
 
     def _run(self, *argv: str, timeout_s: float = 20.0) -> "subprocess.CompletedProcess[str]":
-        environment = bare_environment(self.layout)
+        environment = bare_environment(self.layout) | {"SLURM_TIME_FORMAT": "%s"}
         try:
             return subprocess.run(
                 argv,

@@ -79,7 +79,8 @@ def launch(daemon: Daemon) -> None:
             timeout=10,
             check=True,
         )
-    if not wait_until(lambda: process_of(daemon) is not None, seconds=5):
+    wait_until(lambda: process_of(daemon) is not None or _ended(daemon), seconds=5)
+    if process_of(daemon) is None:
         raise UserError(last_words(daemon))
 
 
@@ -119,6 +120,18 @@ def node_processes(layout: Layout, nodes: Iterable[str]) -> list[psutil.Process]
         except _GONE:
             continue
     return [process for process in found if process.pid != os.getpid()]
+
+
+def strays(layout: Layout) -> list[psutil.Process]:
+    """What an interrupted start left: our programs, jobs excluded, whether we know them or not."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(layout.root) and process.pid != os.getpid():
+                found.append(process)
+        except _GONE:
+            continue
+    return found
 
 
 def is_stepd(process: psutil.Process) -> bool:
@@ -183,6 +196,15 @@ def last_words(daemon: Daemon) -> str:
     fatal = [line for line in lines if "fatal" in line.lower()]
     said = (fatal or lines or ["nothing"])[-1]
     return f"expected {daemon.name} to run, it ended and said: {said}; see {daemon.output}"
+
+
+def _ended(daemon: Daemon) -> bool:
+    try:
+        return not is_alive(psutil.Process(int(daemon.pidfile.read_text("ascii"))))
+    except psutil.NoSuchProcess:
+        return True
+    except (FileNotFoundError, ValueError):  # not written yet
+        return False
 
 
 def _on_nodes(environment: dict[str, str], layout: Layout, nodes: list[str]) -> bool:

@@ -21,11 +21,13 @@ import psutil
 from harmony.errors import ConfigError
 from harmony.tracking.uri import sqlite_file
 from launch.mlflow_server.admin import BACKEND
+from launch.mlflow_server.rest import Answer
 from launch.mlflow_server.trouble import blotted, cure
 
 _MINUTES = 60.0
 _HOURS = 3600.0
 _NETWORK = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "fuse.sshfs"}
+_POSTGRES = "postgresql+psycopg2"
 _NO_DRIVER = (
     "expected the package psycopg2 for PostgreSQL, got nothing: "
     "pip install 'harmony-dream[server]' (or pip install psycopg2-binary)"
@@ -48,18 +50,17 @@ class Backend:
         return sqlite_file(self.uri)
 
     def public(self) -> str:
-        """The address without the password."""
-        parts = urlsplit(self.uri)
+        """The address without password and driver, as PostgreSQL's own programs take it."""
+        parts = urlsplit(self.uri.replace(_POSTGRES, "postgresql", 1))
         if parts.password is None:
-            return self.uri
+            return urlunsplit(parts) if self.file is None else self.uri
         user, _, host = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
 
     def libpq(self) -> tuple[str, dict[str, str]]:
         """Address and environment for PostgreSQL's own programs: no password in an argument."""
-        address = re.sub(r"^postgresql\+\w+:", "postgresql:", self.public())
         password = urlsplit(self.uri).password
-        return address, {} if password is None else {"PGPASSWORD": unquote(password)}
+        return self.public(), {} if password is None else {"PGPASSWORD": unquote(password)}
 
 
 def backend_of(uri: str | None, directory: Path) -> Backend:
@@ -76,8 +77,9 @@ def backend_of(uri: str | None, directory: Path) -> Backend:
         return Backend(f"sqlite:///{directory.resolve() / 'mlflow.db'}")
     if (file := sqlite_file(uri)) is not None:
         return Backend(f"sqlite:///{file}")
-    uri = re.sub(r"^postgres:", "postgresql:", uri)
-    if not re.match(r"postgresql(\+psycopg2)?://", uri):
+    # the driver that a plain postgresql:// means depends on SQLAlchemy's version
+    uri = re.sub(r"^postgres(ql)?:", f"{_POSTGRES}:", uri)
+    if not uri.startswith(f"{_POSTGRES}://"):
         raise ConfigError(
             "expected --backend postgresql://USER@HOST/DATABASE or sqlite:///PATH, "
             f"got {blotted(uri)}"
@@ -209,7 +211,7 @@ def _admin(
     environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     done = _run(command, environ, timeout)
     if done.returncode:
-        raise ConfigError(cure(RuntimeError(_last(done.stderr)), backend.public()))
+        raise ConfigError(cure(Answer(0, _last(done.stderr)), backend.public()))
     return done.stdout
 
 
@@ -251,7 +253,7 @@ def _save_postgres(backend: Backend, part: Path) -> str:
 def _client(command: Sequence[str], environ: Mapping[str, str], address: str) -> str:
     done = _run(command, environ, 6 * _HOURS)
     if done.returncode:
-        raise ConfigError(cure(RuntimeError(f"{command[0]}: {_last(done.stderr)}"), address))
+        raise ConfigError(cure(Answer(0, _last(done.stderr)), address))
     return done.stdout
 
 

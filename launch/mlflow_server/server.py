@@ -40,7 +40,7 @@ OVERFLOW = 10
 """Connections beyond --pool-size; mlflow takes 0 for "not set", so it can't be less."""
 
 _THREADS = 40  # calls that a worker of mlflow's server handles at once
-_START_SECONDS = 120.0
+_START_SECONDS = 180.0  # the import of mlflow from a cold network disk
 _CALL_SECONDS = 30.0
 _LOG_BYTES = 20_000_000
 
@@ -193,7 +193,7 @@ def _enough_connections(settings: Settings, limit: int | None) -> None:
     """Compares what the workers may open with what PostgreSQL takes."""
     if limit is None:
         return
-    spare = 5  # for backups and a person
+    spare = 10  # for the first process, backups and a person
     need = settings.workers * min(settings.pool_size + OVERFLOW, _THREADS) + spare
     if need > limit:
         fits = max((limit - spare) // _THREADS, 1)

@@ -14,6 +14,7 @@ from harmony.tracking.uri import checked_uri
 from launch.mlflow_server.rest import Answer, AnswerError, Rest
 
 _MAX_TEXT = 200  # characters of a foreign message that one line can hold
+_NOISE = r"\(Background on this error at: \S+\)|\(psycopg2\.\w+\)|\(\w+Error\)$"
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def cure(trouble: BaseException | Answer, uri: str) -> str:
     }
     found = _find(status, text)
     if found is None:
-        came = f"an answer {status}" if status else type(trouble).__name__
-        line = f"expected a tracking server that works, got {came}: {facts['text']}"
+        came = f"{status}: {facts['text']}" if status else facts["text"]
+        line = f"expected what works, got {came}"
     else:
         line = found.line.format(**facts)
     hint = _proxy_hint(uri) if found is not None and found.network else ""
@@ -215,7 +216,7 @@ def _find(status: int, text: str) -> _Cure | None:
 
 
 def _short(text: str) -> str:
-    line = " ".join(blotted(text).split())
+    line = " ".join(re.sub(_NOISE, "", blotted(text)).split())
     return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}..."
 
 

@@ -160,9 +160,11 @@ def test_another_launcher_means_a_sweep(train, conf, monkeypatch):
         "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
     )
     swept = []
-    monkeypatch.setattr("harmony.config.sweep.launch", lambda _task, o, _c: swept.append(o))
+    monkeypatch.setattr(
+        "harmony.config.sweep.launch", lambda _task, o, runs: swept.append((o, len(runs))) or 0
+    )
     assert main(["hydra/launcher=twin", "seed=0,1", "sweep=s"]) == 0
-    assert swept == [["hydra/launcher=twin", "seed=0,1", "sweep=s"]]
+    assert swept == [(["hydra/launcher=twin", "seed=0,1", "sweep=s"], 2)]
     assert train.ran == []
 
 
