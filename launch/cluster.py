@@ -174,9 +174,10 @@ def minutes(limit: str) -> int | None:
         return None
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
-    if len(parts) == 1:  # minutes, or hours after days
-        parts = [parts[0], 0, 0] if days else [0, parts[0], 0]
-    hours, mins, _ = parts if len(parts) == 3 else [0, *parts]
+    if days or len(parts) == 3:
+        hours, mins = [*parts, 0][:2]
+    else:  # minutes, perhaps with seconds
+        hours, mins = 0, parts[0]
     return int(days or 0) * 1440 + hours * 60 + mins
 
 

@@ -20,7 +20,7 @@ from launch.mlflow_server.trouble import probe
 from launch.runs import is_owned, save_seconds
 
 _SAVES = 2.0  # the signal must come this many times the save's length before the limit
-_BASE_GB = 2.5  # of a process with torch and a simulator, before its replay
+_BASE_GB = 0.8  # of a process with torch and a simulator on a CPU, before its replay
 _PROBE_SECONDS = 10.0
 
 

@@ -32,11 +32,18 @@ def take_snapshot(target: Path) -> None:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, copy)
         (partial / SNAPSHOT_FILE).write_text(json.dumps(git_facts(), indent=1), encoding="utf-8")
-        partial.rename(target)
-    except FileExistsError:
-        pass  # another submission was faster, with the same code
+        _settle(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _settle(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        # another submission was faster, with the same code
 
 
 def _folder(file: str | None) -> Path:

@@ -32,6 +32,7 @@ _ENDS: dict[int, End] = {
 }
 _CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL)
 _POLL_SECONDS = 0.2
+_STOP_SECONDS = 60.0
 
 
 @dataclass
@@ -90,22 +91,28 @@ class Supervisor:
         A task that was not started because of a signal has no end.
         """
         places = [_Place(number) for number in range(self.slots)]
+        with self._listening():
+            try:
+                self._until_idle(places)
+            finally:  # empty places, unless something here has broken
+                _stop(places)
+
+    def _until_idle(self, places: Sequence[_Place]) -> None:
         waiting = list(self.tasks)
         passed_on: int | None = None
-        with self._listening():
-            while True:
+        while True:
+            for place in places:
+                self._look_after(place, waiting)
+            if self.asked is not None and self.asked != passed_on:
+                passed_on = self.asked
+                log.info("%s: passed on to every run", signal.Signals(passed_on).name)
                 for place in places:
-                    self._look_after(place, waiting)
-                if self.asked is not None and self.asked != passed_on:
-                    passed_on = self.asked
-                    log.info("%s: passed on to every run", signal.Signals(passed_on).name)
-                    for place in places:
-                        if place.process is not None:
-                            place.process.send_signal(passed_on)
-                idle = all(place.task is None for place in places)
-                if idle and (not waiting or self.asked is not None):
-                    return
-                time.sleep(_POLL_SECONDS)
+                    if place.process is not None:
+                        place.process.send_signal(passed_on)
+            idle = all(place.task is None for place in places)
+            if idle and (not waiting or self.asked is not None):
+                return
+            time.sleep(_POLL_SECONDS)
 
     def _look_after(self, place: _Place, waiting: list[Task]) -> None:
         if place.task is not None and place.process is not None:
@@ -123,12 +130,18 @@ class Supervisor:
             if task.finished():
                 task.end = "FINISHED"
                 log.info("run %d has finished before", task.key)
-            else:
+                continue
+            try:
                 self._start(place, task)
+            except OSError as error:
+                log.error("run %d can't be started: %s", task.key, error)
+                task.end = "FAILED"
+                self.ended(_emptied(place))
 
     def _start(self, place: _Place, task: Task) -> None:
+        place.task = task
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        place.task, place.output = task, task.log.open("ab")
+        place.output = task.log.open("ab")
         place.process = subprocess.Popen(
             task.command,
             stdin=subprocess.DEVNULL,
@@ -145,11 +158,13 @@ class Supervisor:
         if died := death(code):
             task.crashes += 1
             again = task.crashes <= self.max_crashes and self.asked is None
-            then = "started again from its last checkpoint" if again else "given up"
-            log.warning("run %d died by %s: %s", task.key, died.name, then)
             task.end = None if again else "FAILED"
-            if not again and self.asked is not None:
+            if self.asked == signal.SIGUSR2 and task.crashes <= self.max_crashes:
+                task.end = "SAVED"  # up to its last checkpoint; it goes on with the others
+            elif self.asked not in (None, signal.SIGUSR2):
                 task.end = "KILLED"
+            then = task.end or "started again from its last checkpoint"
+            log.warning("run %d died by %s: %s", task.key, died.name, then)
             return
         task.end = _ENDS.get(code, "FAILED")
         log.info("run %d: %s (exit code %d)", task.key, task.end, code)
@@ -187,6 +202,22 @@ def worker_command(spec: Path, prefix: Sequence[str] = (), python: str | None = 
         python: the interpreter; this one by default.
     """
     return [*prefix, python or sys.executable, "-u", "-m", "launch.worker", str(spec)]
+
+
+def _stop(places: Sequence[_Place]) -> None:
+    """Ends the runs that are left: nobody would look after them any more."""
+    living = [place.process for place in places if place.process is not None]
+    for process in living:
+        process.terminate()
+    for process in living:
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for place in places:
+        if place.task is not None:
+            _emptied(place)
 
 
 def _emptied(place: _Place) -> Task:

@@ -126,12 +126,16 @@ class Sweep:
         return new
 
     def write_specs(self, composed: Iterable[tuple[Path, Composed]]) -> None:
-        """Writes the configurations of runs that have none yet."""
+        """Writes the configurations of runs that were never submitted.
+
+        What lies there for them may be left of a submission that was broken off.
+        """
         index = {run.run_dir: run.index for run in self.runs}
+        submitted = {number for job in self.jobs for number in job.runs}
         for run_dir, run in composed:
-            path = self.spec(index[str(run_dir)])
-            if not path.exists():
-                write_spec(path, run)
+            number = index[str(run_dir)]
+            if number not in submitted or not self.spec(number).exists():
+                write_spec(self.spec(number), run)
 
     def write(self) -> None:
         """Replaces the file, whole or not at all."""
@@ -155,7 +159,7 @@ class Sweep:
             content["runs"] = [SweepRun(**run) for run in content["runs"]]
             content["jobs"] = [SubmittedJob(**job) for job in content["jobs"]]
             return cls(directory=path.parent, **content)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunDirectoryError(
                 f"no sweep in {path.parent}: expected {SWEEP_FILE} there; give the directory that "
                 "the submission has printed"

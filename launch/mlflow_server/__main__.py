@@ -40,15 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         that the line on stderr explains.
     """
     with report_errors() as outcome:
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         run: Callable[[argparse.Namespace], int] = arguments.run
         outcome.code = run(arguments)
     return outcome.code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m launch.mlflow_server", description=_DESCRIPTION)
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser; a mistake raises ConfigError."""
+    top = _Parser(prog="python -m launch.mlflow_server", description=_DESCRIPTION)
+    verbs = top.add_subparsers(required=True, metavar="VERB")
     _add_start(verbs)
     verb = verbs.add_parser("check", help="write and read back a run, from any node")
     verb.add_argument("uri", nargs="?", metavar="URI", help="default: MLFLOW_TRACKING_URI")
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--deleted-older-than", required=True, metavar="AGE", help="such as 30d")
     _add_place(verb, backend=True)
     verb.set_defaults(run=_retention)
-    return parser
+    return top
 
 
 def _add_start(verbs: "argparse._SubParsersAction[_Parser]") -> None:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -51,11 +51,7 @@ class Backend:
 
     def public(self) -> str:
         """The address without password and driver, as PostgreSQL's own programs take it."""
-        parts = urlsplit(self.uri.replace(_POSTGRES, "postgresql", 1))
-        if parts.password is None:
-            return urlunsplit(parts) if self.file is None else self.uri
-        user, _, host = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
+        return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1@", self.uri.replace(_POSTGRES, "postgresql", 1))
 
     def libpq(self) -> tuple[str, dict[str, str]]:
         """Address and environment for PostgreSQL's own programs: no password in an argument."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,12 +93,17 @@ def end(directory: Path, session: int) -> int:
         How many processes it had.
     """
     found = processes(directory, session)
-    known = {process.pid for process in found}
-    for process in found:
-        if _parent(process) not in known:  # the first tells the others
-            _signal(process, signal.SIGTERM)
-    _, left = psutil.wait_procs(found, timeout=_STOP_SECONDS)
-    for process in (*left, *processes(directory, session)):
+    left, told = found, set[int]()
+    until = time.monotonic() + _STOP_SECONDS
+    while left and time.monotonic() < until:
+        alive = {process.pid for process in left}
+        for process in left:
+            if process.pid not in told and _parent(process) not in alive:
+                told.add(process.pid)  # a parent tells its children, so only orphans are told
+                _signal(process, signal.SIGTERM)
+        _, left = psutil.wait_procs(left, timeout=0.2)
+    left = [*left, *processes(directory, session)]
+    for process in left:
         _signal(process, signal.SIGKILL)
     psutil.wait_procs(left, timeout=_STOP_SECONDS)
     return len(found)

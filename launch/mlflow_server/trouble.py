@@ -7,7 +7,7 @@ import re
 import time
 import urllib.request
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from harmony.errors import ConfigError
 from harmony.tracking.uri import checked_uri
@@ -153,7 +153,7 @@ def cure(trouble: BaseException | Answer, uri: str) -> str:
     found = _find(status, text)
     if found is None:
         came = f"{status}: {facts['text']}" if status else facts["text"]
-        line = f"expected what works, got {came}"
+        line = f"expected a server and a database that work, got {came}"
     else:
         line = found.line.format(**facts)
     hint = _proxy_hint(uri) if found is not None and found.network else ""
@@ -222,8 +222,7 @@ def _short(text: str) -> str:
 
 def _masked(uri: str) -> str:
     """An address without user and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    return re.sub(r"(://)[^/\s@]*@", r"\1", uri).rstrip("/")
 
 
 def _proxy_hint(uri: str) -> str:

@@ -109,7 +109,7 @@ def replay_batches(root: Path, state: dict[str, object]) -> list[dict[str, np.nd
 
 
 def mlflow_points(root: Path) -> dict[str, list[tuple[int, float]]]:
-    from harmony.tracking.mlflow import connect
+    from harmony.tracking.store import connect
 
     client = connect(f"sqlite:///{root / 'mlflow.db'}")
     experiments = [e.experiment_id for e in client.search_experiments()]

@@ -32,7 +32,7 @@ def train(root: Path, *overrides: str, **variables: str) -> subprocess.Popen[byt
 
 
 def stored_points(uri: str, name: str, key: str) -> list[tuple[int, float]]:
-    from harmony.tracking.mlflow import connect
+    from harmony.tracking.store import connect
 
     client = connect(uri)
     experiments = [e.experiment_id for e in client.search_experiments()]

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from launch.states import Row
+from launch.table import as_json, duration, render
+
+
+def row(index=0, **changes):
+    given = {
+        "index": index, "name": f"dmc-walker-{index}", "what": f"seed={index} harmony=on",
+        "state": "RUNNING", "why": "", "env_step": 250_000, "env_steps": 1_000_000,
+        "last_return": 12.345, "frames_per_s": 99.6, "seconds_left": 7530.0, "restarts": 1,
+        "node": "n1", "job": "12_0",
+    }  # fmt: skip
+    return Row(**(given | changes))
+
+
+def test_a_table():
+    text = render([row(), row(1, state="FAILED", why="timeout", job="12_1")], width=200)
+    head, first, _, empty, total, why = text.splitlines()
+    assert head.split() == [
+        "run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what",
+    ]  # fmt: skip
+    assert first == (
+        "0    RUNNING   25% of 1M  12.3    100      2 h 5 min  2       n1    12_0  seed=0 harmony=on"
+    )
+    assert empty == ""
+    assert total == "2 runs: 1 FAILED, 1 RUNNING"
+    assert why == "run 1: timeout"
+
+
+def test_a_run_that_has_not_begun():
+    new = row(
+        env_step=0, restarts=0, last_return=None, frames_per_s=None, seconds_left=None, node="",
+        job="", state="MISSING", what="",
+    )  # fmt: skip
+    assert render([new], width=200).splitlines()[1].split() == [
+        "0", "MISSING", "0%", "of", "1M", "0", "dmc-walker-0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1, 60, 80, 100, 120])
+def test_only_the_last_column_is_cut(width):
+    text = render([row(what="env.task=walker_walk " * 5)], width=width)
+    line = text.splitlines()[1]
+    assert line.endswith("…")
+    assert "12_0" in line
+    fixed = line.index("env.task")
+    assert len(line) == max(width, fixed + 12)
+
+
+def test_a_wide_terminal_cuts_nothing():
+    text = render([row(what="x" * 150)], width=300)
+    assert "x" * 150 in text
+    assert "…" not in text
+
+
+def test_the_width_of_the_terminal_is_asked_for(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    assert len(render([row(what="y" * 500)]).splitlines()[1]) == 110
+
+
+def test_reasons_of_failures_are_in_the_order_of_runs():
+    rows = [row(i, state="FAILED", why="timeout") for i in (2, 10)]
+    assert render(rows).splitlines()[-2:] == ["run 2: timeout", "run 10: timeout"]
+
+
+def test_no_runs():
+    assert render([]).endswith("0 runs: \n")
+
+
+def test_as_json():
+    (read,) = json.loads(as_json([row(last_return=None)]))
+    assert read["state"] == "RUNNING"
+    assert read["last_return"] is None
+    assert read["env_step"] == 250_000
+    assert set(read) == set(vars(row()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3599.0, "59 min"),
+        (3599.7, "1 h 0 min"), (18600.0, "5 h 10 min"), (86400.0, "1 d 0 h"), (183600.0, "2 d 3 h"),
+    ],
+)  # fmt: skip
+def test_duration(seconds, text):
+    assert duration(seconds) == text
