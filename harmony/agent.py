@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from harmony.behavior.actor_critic import ActorCritic
+from harmony.behavior.imagination import ImaginationNoise
 from harmony.decoder_probe import DecoderProbe, NoProbe
 from harmony.harmonizer import LossSum
-from harmony.models.world_model import Modelled, WorldModel
+from harmony.models.world_model import Modelled, ModelNoise, WorldModel
+from harmony.peers import Peers, WholeBatch
 from harmony.types import Batch, Carry, Losses, Metrics
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ class Generators(NamedTuple):
     policy: torch.Generator
 
 
-class DreamerAgent(nn.Module):
+class DreamerAgent(nn.Module, WholeBatch):
     """World model, harmonizer, behaviour, and what trains them.
 
     Args:
@@ -114,22 +116,23 @@ class DreamerAgent(nn.Module):
         """One training step of every part; nothing in it waits for the device.
 
         Args:
-            batch: see `harmony.types.Batch`, on the agent's device.
+            batch: see `harmony.types.Batch`, on the agent's device; the whole one also where peers
+                share it.
 
         Returns:
-            Scalars by name, on the device.
+            Scalars by name, on the device; where peers share the batch, of this process's rows.
         """
         # World model.
-        noise = self.world_model.draw_noise(batch, self.generators.observe)
+        rows, noise, draws = self._own_rows(batch)
         with self.precision.autocast(self.device):
-            modelled = self.world_model.losses(batch, noise)
-        total = self.harmonizer(modelled.losses)
-        metrics = modelled.metrics | self._loss_metrics(modelled.losses, total)
+            modelled = self.world_model.losses(rows, noise)
+        losses = self.peers.means(modelled.losses)
+        total = self.harmonizer(losses)
+        metrics = modelled.metrics | self._loss_metrics(losses, total)
         metrics |= self.optimizers.model.step(total)
 
         # Imagination, from every posterior state of the batch.
         start, is_terminal = modelled.latent.detach().flatten_time(), modelled.batch["is_terminal"]
-        draws = self.behavior.draw_noise(self.world_model, start, self.generators.imagine)
         with self.precision.autocast(self.device):
             rollout, targets = self.behavior.imagine(
                 self.world_model, start, is_terminal.flatten(), draws
@@ -151,6 +154,18 @@ class DreamerAgent(nn.Module):
         self.updates += 1
         return metrics
 
+    def _own_rows(self, batch: Batch) -> tuple[Batch, ModelNoise, ImaginationNoise]:
+        """This process's rows, and their share of the random numbers of the whole batch."""
+        own, views = self.peers.own, self.world_model.views.count
+        noise = self.world_model.draw_noise(batch, self.generators.observe)
+        starts = noise.latent.shape[:2].numel()
+        draws = self.behavior.draw_noise(self.world_model, starts, self.generators.imagine)
+        return (
+            {key: own(value) for key, value in batch.items()},
+            ModelNoise(*(None if x is None else own(x, views) for x in noise)),
+            ImaginationNoise(*(own(x, views, dim=1) for x in draws)),
+        )
+
     @torch.no_grad()
     def _loss_metrics(self, losses: Losses, total: Tensor) -> Metrics:
         means = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
@@ -163,6 +178,14 @@ class DreamerAgent(nn.Module):
             feat = self.world_model.rssm.get_feat(modelled.latent.detach())
             loss = self.probe.loss(feat, modelled.obs)
         return {"probe/loss": loss.detach()} | self.optimizers.probe.step(loss)
+
+    def join(self, peers: Peers) -> None:
+        """From here on each update's batch is shared with other processes."""
+        super().join(peers)
+        parts = (self.world_model.dynamics_loss, self.world_model.objective)
+        for part in (*parts, self.behavior.return_norm, *self.optimizers.named().values()):
+            if isinstance(part, WholeBatch):
+                part.join(peers)
 
     def initial(self, batch_size: int) -> Carry:
         """What the policy remembers before the first step of a run."""

@@ -27,6 +27,7 @@ from harmony.errors import ConfigError
 from harmony.harmonizer import LossSum, fit_groups
 from harmony.models.world_model import ModelNoise, WorldModel
 from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS, Parts, make_behavior, make_world_model
+from harmony.peers import ALONE, Peers
 from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
@@ -299,6 +300,7 @@ def build_trainer(
     run_dir: Path,
     journal: Journal,
     stop: Stop,
+    peers: Peers = ALONE,
 ) -> Trainer:
     """Everything that a run needs, with fresh weights or those of `init_from`.
 
@@ -307,20 +309,22 @@ def build_trainer(
         run_dir: of the run.
         journal: where its metrics go.
         stop: whether the run was asked to stop.
+        peers: processes that share the batch of each update.
 
     Raises:
         UserError: something of it can't be made here; nothing slow has started.
     """
-    device, seeds = build_device(config["device"]), Seeds(config["seed"])
+    device, seeds = build_device(peers.device(config["device"])), Seeds(config["seed"])
     checkpoints = CheckpointStore(run_dir / "checkpoints", keep=config["checkpoint"]["keep"])
     if config["init_from"] and not checkpoints.steps():
         weights_file(Path(config["init_from"]))
     train_env, eval_env = build_env(config), build_env(config)
     stream = EpisodeStream(train_env, lambda k: seeds.integer("env", 0, k))
     replay = build_replay(config, stream, run_dir / "replay")
-    agent = build_agent(
-        config, observation_shapes(train_env), train_env.action_space, device, seeds
-    )
+    shapes, action_space = observation_shapes(train_env), train_env.action_space
+    peers.begin(shapes, action_space)
+    agent = build_agent(config, shapes, action_space, device, seeds)
+    agent.join(peers)
     schedules = Schedules(
         instantiate(config["training"]),
         instantiate(config["evaluation"]),

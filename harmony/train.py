@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from harmony.build import build_trainer, check
+from harmony.agent import DreamerAgent
+from harmony.build import build_agent, build_device, build_trainer, check
 from harmony.config.compose import Composed, from_job
 from harmony.config.nodes import instantiate
 from harmony.config.run_dir import RunDirectory
 from harmony.config.run_files import CONFIG_FILE
 from harmony.errors import ConfigError, UserError
+from harmony.peers import Peers, Shapes
 from harmony.session import (
     DIFF_FILE,
     PROVENANCE_FILE,
@@ -24,6 +27,9 @@ from harmony.session import (
 from harmony.tracking.base import Tracker
 from harmony.tracking.terminal import Terminal
 from harmony.training.journal import Journal
+from harmony.training.parallel import Place
+from harmony.training.processes import run_together
+from harmony.training.seeding import Seeds
 from harmony.training.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -49,8 +55,18 @@ def run(composed: Composed, *, launched: bool = False) -> int:
     """
     if composed.launcher != "basic":
         raise ConfigError(f"hydra/launcher={composed.launcher} starts sweeps only; add -m")
-    with RunDirectory.open(composed.config, composed.choices, composed.overrides) as run_dir:
-        return _train(run_dir, launched=launched)
+    config, place = composed.config, Place.find(os.environ)
+    place.check(config["replay"]["batch_size"])
+
+    def lead(peers: Peers) -> int:
+        with RunDirectory.open(config, composed.choices, composed.overrides) as run_dir:
+            return _train(run_dir, peers, launched=launched)
+
+    def make_agent(device: str, shapes: Shapes, action_space: Any) -> DreamerAgent:  # noqa: ANN401
+        seeds = Seeds(config["seed"])
+        return build_agent(config, shapes, action_space, build_device(device), seeds)
+
+    return run_together(place, config["device"], lead, make_agent)
 
 
 def task(cfg: DictConfig) -> int:
@@ -67,6 +83,10 @@ def task(cfg: DictConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     composed = from_job(cfg)
     try:
+        if Place.find(os.environ).size > 1:
+            raise ConfigError(
+                "-m runs one process after another; several need hydra/launcher=slurm"
+            )
         check(composed)
         code = run(composed)
     except UserError as error:
@@ -80,13 +100,13 @@ def task(cfg: DictConfig) -> int:
     return 0
 
 
-def _train(run: RunDirectory, *, launched: bool) -> int:
+def _train(run: RunDirectory, peers: Peers, *, launched: bool) -> int:
     with StopSignals() as stop:
         with run.undone_on_refusal():
             tracker: Tracker = instantiate(run.config["tracking"])
             display = Terminal(run.config["training"]["env_steps"])
             journal = Journal(run.path, tracker, display)
-            trainer = build_trainer(run.config, run.path, journal, stop)
+            trainer = build_trainer(run.config, run.path, journal, stop, peers)
             covered = trainer.prepare()
         finished = False
         try:

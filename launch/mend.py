@@ -27,10 +27,14 @@ def mend(run_dir: Path, status: Status) -> bool:
     """
     if not (run_dir / RECORD_FILE).is_file():
         return False
-    run = RunDirectory.load(run_dir)
-    ended = run.record["attempts"][-1].get("ended")
-    if ended is None or ended["status"] == "SCHEDULED":
-        run.end(status)
+    try:
+        run = RunDirectory.load(run_dir)
+        ended = run.record["attempts"][-1].get("ended")
+        if ended is None or ended["status"] == "SCHEDULED":
+            run.end(status)
+    except (UserError, OSError) as error:  # other runs are to be looked after all the same
+        log.warning("%s: can't say how it has ended: %s", run_dir, error)
+        return False
     ledger = read_ledger(run_dir)
     if ledger is None or not (run_dir / METRICS_FILE).exists():
         return ended is None
@@ -66,12 +70,12 @@ def is_stale(run_dir: Path) -> bool:
     """
     try:
         record = json.loads((run_dir / RECORD_FILE).read_text(encoding="utf-8"))
-        stored = json.loads((run_dir / LEDGER_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        stored = {"progress": {"status": "FINISHED", "closed": True}}
-        if not (run_dir / RECORD_FILE).is_file():
-            return False
+    except (FileNotFoundError, ValueError):
+        return False  # no run, or one that can't be mended
+    try:
+        progress = json.loads((run_dir / LEDGER_FILE).read_text(encoding="utf-8"))["progress"]
+    except (FileNotFoundError, ValueError):
+        progress = {"status": "FINISHED", "closed": True}
     ended = record["attempts"][-1].get("ended")
-    progress = stored["progress"]
     shown = progress["status"] in ("RUNNING", "SCHEDULED") or not progress["closed"]
     return ended is None or ended["status"] == "SCHEDULED" or shown

@@ -73,6 +73,11 @@ def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> Pa
             f"{nearest(str(name), names)}"
         )
     partition = found[0]
+    if not partition.is_up:
+        raise ConfigError(
+            f"hydra.launcher.partition={partition.name}: it is down; wait, or name another one "
+            f"(there are {', '.join(p.name for p in known)})"
+        )
     asked: dict[str, tuple[float, float | None]] = {
         "timeout_min": (float(params["timeout_min"]), partition.limit_min),
         "gpus_per_node": (float(params.get("gpus_per_node") or 0), partition.gpus),
@@ -119,8 +124,9 @@ def memory_gb(config: Mapping[str, Any]) -> float:
     if replay.get("storage") != "memory":
         return _BASE_GB
     side = int(env.get("image_size", 64))
-    uint8, float32 = (np.dtype(kind) for kind in ("uint8", "float32"))
-    spec = {"image": (uint8, (side, side, 3)), "action": (float32, (8,))}
+    uint8, float32, flag = (np.dtype(kind) for kind in ("uint8", "float32", "bool"))
+    spec = {"image": (uint8, (side, side, 3)), "action": (float32, (8,)), "reward": (float32, ())}
+    spec |= dict.fromkeys(("is_first", "is_last", "is_terminal"), (flag, ()))
     repeat = int(env.get("action_repeat", 1))
     steps = min(int(replay["capacity"]), int(config["training"]["env_steps"]) // repeat)
     return _BASE_GB + steps * bytes_per_step(spec) / 1e9

@@ -44,10 +44,10 @@ class RunFacts:
 
 
 def run_facts(run_dir: Path) -> RunFacts:
-    """Reads a run's directory; facts of nothing if there is no run in it."""
+    """Reads a run's directory; facts of nothing if there is no run in it, or a damaged one."""
     try:
         record = json.loads((run_dir / RECORD_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return RunFacts()
     last: Mapping[str, Any] = record["attempts"][-1] if record["attempts"] else {}
     ended = last.get("ended") or {}

@@ -26,7 +26,7 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
     lines = [_line(line, widths) for line in cells]
     counts = Counter(row.state for row in rows)
     total = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    whys = sorted({f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"})
+    whys = [f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"]
     return "\n".join([lines[0], *lines[1:], "", f"{len(rows)} runs: {total}", *whys]) + "\n"
 
 

@@ -98,10 +98,10 @@ class ActorCritic(nn.Module):
         self.eval_action = eval_action
 
     def draw_noise(
-        self, world_model: WorldModel, start: Latent, generator: torch.Generator
+        self, world_model: WorldModel, count: int, generator: torch.Generator
     ) -> ImaginationNoise:
-        """Random numbers for `imagine` from the states (N, ...)."""
-        return draw_noise(world_model, self.actor, self.horizon, start, generator)
+        """Random numbers for `imagine` from N = `count` states, on the generator's device."""
+        return draw_noise(world_model, self.actor, self.horizon, count, generator)
 
     def imagine(
         self, world_model: WorldModel, start: Latent, is_terminal: Tensor, noise: ImaginationNoise

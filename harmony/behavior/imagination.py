@@ -26,10 +26,10 @@ class ImaginationNoise(NamedTuple):
 
 
 def draw_noise(
-    world_model: WorldModel, actor: Actor, horizon: int, start: Latent, generator: torch.Generator
+    world_model: WorldModel, actor: Actor, horizon: int, count: int, generator: torch.Generator
 ) -> ImaginationNoise:
-    """Noise for rollouts of `horizon` steps from the states (N, ...)."""
-    shape, device = (horizon, start.deter.shape[0]), start.deter.device
+    """Noise for rollouts of `horizon` steps from N = `count` states, on the generator's device."""
+    shape, device = (horizon, count), generator.device
     return ImaginationNoise(
         actor.draw_noise(shape, generator, device),
         world_model.rssm.latent.draw_noise(shape, generator, device),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harmony.peers import WholeBatch
+
 
 class IdentityNorm(nn.Module):
     """No scale: returns stay as they are. It has no state."""
@@ -14,7 +16,7 @@ class IdentityNorm(nn.Module):
         return torch.ones((), device=x.device)
 
 
-class PercentileNorm(nn.Module):
+class PercentileNorm(nn.Module, WholeBatch):
     """The range between two percentiles of the returns, averaged over updates.
 
     The averages begin at 0 and change in `forward` only; there is no other update.
@@ -58,6 +60,7 @@ class PercentileNorm(nn.Module):
         Returns:
             () float32 without gradient: divide returns or advantages by it.
         """
+        x = self.peers.gather(x)
         ordered = x.float().flatten().sort().values
         finite = torch.isfinite(x).all()
         for average, percent in zip((self.low, self.high), self.percents, strict=True):

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from harmony.models.latents import LatentPart
 from harmony.ops.kl import balanced_kl
+from harmony.peers import WholeBatch
 from harmony.types import Losses, Metrics
 
 
-class BalancedKL:
+class BalancedKL(WholeBatch):
     """DreamerV2's KL loss: balanced, with free nats on the batch mean.
 
     Args:
@@ -32,7 +33,8 @@ class BalancedKL:
             prior: (B, T, stats_size).
         """
         post_side, prior_side = latent.kl_sides(post, prior)
-        losses = {"kl": balanced_kl(post_side, prior_side, self.balance, self.free_nats)}
+        means = self.peers.means({"post": post_side, "prior": prior_side})
+        losses = {"kl": balanced_kl(means["post"], means["prior"], self.balance, self.free_nats)}
         return losses, {"model/kl": post_side.detach().mean()}
 
 

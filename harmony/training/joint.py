@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony.agent import Optimizer, Snapshot
+from harmony.peers import Peers, WholeBatch
 from harmony.training.skipping import ParamGroup, Params
 from harmony.types import Metrics
 
@@ -102,7 +103,7 @@ class _Remember:
         assert not state
 
 
-class _Last:
+class _Last(WholeBatch):
     """The last part: steps on all losses."""
 
     def __init__(self, joint: Joint, name: str) -> None:
@@ -113,6 +114,11 @@ class _Last:
         """Steps; metrics of the one optimizer."""
         self.joint.remember(self.name, loss)
         return self.joint.step()
+
+    def join(self, peers: Peers) -> None:
+        """The one optimizer joins them."""
+        if isinstance(self.joint.optimizer, WholeBatch):
+            self.joint.optimizer.join(peers)
 
     def bad_steps(self) -> tuple[int, int]:
         """Those of the one optimizer."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from harmony.agent import Snapshot
+from harmony.peers import Peers, WholeBatch
 from harmony.training.skipping import Params, SkippingStep, is_bad, param_groups
 from harmony.types import Metrics
 
 
-class LaProp:
+class LaProp(WholeBatch):
     """Gradients are clipped a tensor at a time, brought to one size, and only then averaged.
 
     A step whose loss or gradient is not finite changes neither weights nor moments, nor does the
@@ -76,10 +77,14 @@ class LaProp:
         Returns:
             The global norm of the gradient before the clip.
         """
-        self.skipping.backward(loss)
+        loss = self.skipping.backward(loss)
         norm = clip_adaptively(self.params, self.agc, self.agc_min_norm)
         self.skipping.step(is_bad(loss, norm))
         return {f"grad_norm/{self.name}": norm}
+
+    def join(self, peers: Peers) -> None:
+        """From here on gradients and losses are averaged over processes."""
+        self.skipping.join(peers)
 
     def bad_steps(self) -> tuple[int, int]:
         """Skipped steps: in all, and in a row up to now. Waits for the device."""

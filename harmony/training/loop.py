@@ -127,6 +127,7 @@ class Trainer:
             Stopped: a signal came; the state is saved.
             Diverged: numbers stayed bad after the last checkpoint was restored.
         """
+        self.agent.peers.sync(self.agent.snapshot)
         try:
             while (action := self.next_action()) is not None:
                 self.stop.check()
@@ -195,7 +196,8 @@ class Trainer:
     def _update(self) -> None:
         batch = self.replay.sample(self.replay_rng)
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        self.journal.add(self.agent.update(to_device(tensors, self.agent.device)))
+        whole = to_device(tensors, self.agent.device)
+        self.journal.add(self.agent.peers.update(self.agent.update, whole))
         self.guard.batch = tensors
 
     def _set_back(self, in_row: int) -> None:
@@ -218,6 +220,7 @@ class Trainer:
         self.replay_rng = branch.numpy("replay")
         for name, generator in self.agent.generators._asdict().items():
             generator.set_state(branch.torch(self.agent.device, name).get_state())
+        self.agent.peers.sync(self.agent.snapshot)
         self.save()
 
     def _evaluate_random(self) -> None:

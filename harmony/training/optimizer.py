@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from harmony.agent import Snapshot
+from harmony.peers import Peers, WholeBatch
 from harmony.training.skipping import Params, SkippingStep, is_bad, param_groups
 from harmony.types import Metrics
 
 BETAS = (0.9, 0.999)
 
 
-class Adam:
+class Adam(WholeBatch):
     """Adam with weight decay and a clip on the global norm.
 
     A step whose loss or gradient is not finite changes neither weights nor moments; it is counted
@@ -74,7 +75,7 @@ class Adam:
         Returns:
             The norm of the gradient before the clip.
         """
-        self.skipping.backward(loss)
+        loss = self.skipping.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.params, self.clip, foreach=True)
         bad = is_bad(loss, norm)
         self.steps += 1
@@ -93,6 +94,10 @@ class Adam:
     @torch.no_grad()
     def _decay(self, bad: Tensor) -> None:
         torch._foreach_mul_(self.params, 1 - self.decoupled * (1 - bad))
+
+    def join(self, peers: Peers) -> None:
+        """From here on gradients and losses are averaged over processes."""
+        self.skipping.join(peers)
 
     def bad_steps(self) -> tuple[int, int]:
         """Skipped steps: in all, and in a row up to now. Waits for the device."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony.agent import Snapshot
+from harmony.peers import WholeBatch
 
 
 class ParamGroup(TypedDict):
@@ -39,7 +40,7 @@ def param_groups(params: Params, lr: float) -> list[dict[str, Any]]:
     return [{"params": plain, "lr": lr}, *groups] if plain else groups
 
 
-class SkippingStep:
+class SkippingStep(WholeBatch):
     """Steps an optimizer of torch, except where loss or gradient is not finite.
 
     Nothing but `bad_steps` waits for the device.
@@ -53,19 +54,25 @@ class SkippingStep:
     def __init__(self, inner: torch.optim.Optimizer, loss_scaler: torch.amp.GradScaler) -> None:
         self.inner = inner
         self.loss_scaler = loss_scaler
-        device = inner.param_groups[0]["params"][0].device
+        self.params = [param for group in inner.param_groups for param in group["params"]]
+        device = self.params[0].device
         self.skipped = torch.zeros((), device=device)
         self.skipped_in_row = torch.zeros((), device=device)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor) -> Tensor:
         """Fills the gradients, unscaled.
 
         Args:
-            loss: () with a graph.
+            loss: () with a graph, of this process's rows.
+
+        Returns:
+            The loss of the whole batch, whose gradients these are.
         """
         self.inner.zero_grad(set_to_none=True)
         torch.autograd.backward(self.loss_scaler.scale(loss))
+        loss = self.peers.average(loss, self.params)
         self.loss_scaler.unscale_(self.inner)
+        return loss
 
     def step(self, bad: Tensor) -> None:
         """Steps, or counts a skipped step.

@@ -146,7 +146,8 @@ def test_targets_come_from_the_critic_that_is_named(algorithm):
         given, agent.world_model.draw_noise(given, agent.generators.observe)
     )
     start = modelled.latent.detach().flatten_time()
-    noise = behavior.draw_noise(agent.world_model, start, agent.generators.imagine)
+    count = start.deter.shape[0]
+    noise = behavior.draw_noise(agent.world_model, count, agent.generators.imagine)
     terminal = modelled.batch["is_terminal"].flatten()
     rollout, targets = behavior.imagine(agent.world_model, start, terminal, noise)
     critic = behavior.slow_critic if behavior.target_values == "slow" else behavior.critic

@@ -24,7 +24,7 @@ def roll_out(agent, terminal=(False,) * 4, *, targets=None, through_dynamics=Tru
         torch.randn(4, rssm.deter, generator=generator),
         rssm.latent.mode(torch.randn(4, rssm.latent.stats_size, generator=generator)),
     )
-    noise = draw_noise(world_model, actor, HORIZON, start, generator)
+    noise = draw_noise(world_model, actor, HORIZON, 4, generator)
     rollout = imagine(
         world_model,
         actor,

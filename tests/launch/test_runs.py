@@ -14,6 +14,8 @@ def test_no_run_has_no_facts(tmp_path):
     assert run_facts(tmp_path / "none") == RunFacts()
     assert run_facts(tmp_path) == RunFacts()
     assert not (tmp_path / "none").exists()
+    (tmp_path / "run.json").write_text("{")
+    assert run_facts(tmp_path) == RunFacts()
 
 
 def test_facts_of_a_run(make_run, tmp_path):

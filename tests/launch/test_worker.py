@@ -26,6 +26,7 @@ def train(monkeypatch):
     module.run = run
     monkeypatch.setitem(sys.modules, "harmony.train", module)
     monkeypatch.setattr("harmony.train", module, raising=False)
+    monkeypatch.setattr(worker, "take_share", lambda _share: None)  # no torch
     return module
 
 
@@ -94,14 +95,13 @@ def test_a_share_of_the_gpu(train, spec, monkeypatch):
 
 
 def test_the_share_is_set_on_every_gpu_and_only_below_one(monkeypatch):
-    import torch
-
+    torch = types.ModuleType("torch")
+    torch.cuda = types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "torch", torch)
     limits = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given)
-    )
+    torch.cuda.is_available = lambda: True
+    torch.cuda.device_count = lambda: 2
+    torch.cuda.set_per_process_memory_fraction = lambda *given: limits.append(given)
     worker.take_share(1.0)
     assert limits == []
     worker.take_share(0.3)

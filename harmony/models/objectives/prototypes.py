@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from harmony.models.encoders import Encoder, Shapes, image_keys
 from harmony.nn.layers import Init, Linear
 from harmony.ops.sinkhorn import sinkhorn
+from harmony.peers import WholeBatch
 from harmony.types import Losses
 
 SHORTEST = 1e-6  # the original's: shorter vectors are divided by it instead of their length
@@ -22,7 +23,7 @@ def unit(x: Tensor) -> Tensor:
     return F.normalize(x, dim=-1, eps=SHORTEST)
 
 
-class Prototypes(nn.Module):
+class Prototypes(nn.Module, WholeBatch):
     """Predicts to which prototypes two views of an image belong, from embed and from feat.
 
     `swav`: the embed of one view predicts the clusters of the other. `temp`: the feat predicts the
@@ -120,10 +121,12 @@ class Prototypes(nn.Module):
         with torch.autocast(proj.device.type, enabled=False):
             scores = (proj @ self.prototypes.T)[:, self.warm_up :]
         views = [
-            sinkhorn(view.flatten(0, 1), self.sinkhorn_eps, self.sinkhorn_iterations)
+            sinkhorn(
+                self.peers.gather(view.flatten(0, 1)), self.sinkhorn_eps, self.sinkhorn_iterations
+            )
             for view in scores.chunk(2)
         ]
-        return torch.cat(views).reshape(scores.shape)
+        return torch.cat([self.peers.own(view) for view in views]).reshape(scores.shape)
 
     def _logit(self, proj: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (2 B, T - warm_up, K) and lengths (2 B, T) of projections."""
