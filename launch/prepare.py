@@ -1,5 +1,6 @@
 """From composed runs to what is submitted: new sweep or known one, and what of it is missing."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,8 +41,14 @@ class Prepared:
         return [(path, run) for path, run in self.composed if known.get(str(path), -1) in wanted]
 
     def write(self) -> None:
-        """Writes the sweep, its specs and the copy of the code."""
-        take_snapshot(self.sweep.code)
+        """Writes the sweep, its specs and the copy of the code.
+
+        A copy that no job has been submitted with is made anew, unless this very code runs in it.
+        """
+        code = self.sweep.code
+        if not self.sweep.jobs and not Path(__file__).is_relative_to(code):
+            shutil.rmtree(code, ignore_errors=True)
+        take_snapshot(code)
         self.sweep.write_specs(self.composed)
         self.sweep.write()
 
@@ -59,7 +66,7 @@ def prepare(
 
     Raises:
         ConfigError: runs that are no sweep.
-        RunDirectoryError: the directory holds a sweep of other overrides.
+        RunDirectoryError: the directory holds a sweep of other overrides or other runs.
         ClusterError: SLURM does not answer for jobs of this sweep.
     """
     placed = [settled(run) for run in runs]
@@ -68,7 +75,7 @@ def prepare(
     asked = without_launcher(overrides)
     if (directory / SWEEP_FILE).is_file():
         sweep = Sweep.read(directory)
-        _check_same(sweep, asked)
+        _check_same(sweep, asked, {str(path) for path, _ in placed})
         sweep.params, sweep.launcher = params, launcher
     else:
         sweep = Sweep(directory, asked, launcher, params, [])
@@ -117,7 +124,7 @@ def settled(run: Composed) -> tuple[Path, Composed]:
     return path, replace(run, config={**run.config, **root}, launcher="basic")
 
 
-def _check_same(sweep: Sweep, asked: Sequence[str]) -> None:
+def _check_same(sweep: Sweep, asked: Sequence[str], run_dirs: set[str]) -> None:
     before, now = set(sweep.overrides), set(asked)
     if before != now:
         gone, new = " ".join(sorted(before - now)), " ".join(sorted(now - before))
@@ -125,6 +132,12 @@ def _check_same(sweep: Sweep, asked: Sequence[str]) -> None:
             f"{sweep.directory} is a sweep of other overrides (it has {gone or 'no others'}, got "
             f"{new or 'none of these'}); take another sweep=NAME, or add runs to it with: "
             f"python -m launch extend {sweep.directory} KEY=VALUE,..."
+        )
+    if other := run_dirs - {run.run_dir for run in sweep.runs}:
+        raise RunDirectoryError(
+            f"{sweep.directory}: the configurations of {len(other)} runs have changed since their "
+            "submission, with the same overrides; take another sweep=NAME, or go on as it was "
+            f"with: python -m launch retry {sweep.directory}"
         )
 
 

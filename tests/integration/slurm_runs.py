@@ -96,20 +96,6 @@ class Cluster:
     def job(self, sweep: str, index: int = 0) -> str:
         return next(j["id"] for j in reversed(self.sweep(sweep)["jobs"]) if index in j["runs"])
 
-    def hasten(self, job: str) -> None:
-        """A requeued job waits two minutes; a test doesn't."""
-        wait(lambda: "PENDING" in self.call("squeue", "-h", "-j", job, "-o", "%T"))
-        self.call("scontrol", "update", f"jobid={job}", "StartTime=now")
-
-    def hasten_until_finished(self, sweep: str) -> None:
-        """Through as many time-outs as it takes."""
-        until = time.monotonic() + PATIENCE
-        while (state := self.rows(sweep)[0]["state"]) != "FINISHED":
-            assert time.monotonic() < until
-            if state == "PENDING":
-                self.hasten(self.job(sweep))
-            time.sleep(3.0)
-
     def log(self, sweep: str, index: int) -> str:
         (path,) = (self.directory(sweep) / "logs").glob(f"{index:05d}-*.log")
         return path.read_text()

@@ -19,7 +19,7 @@ LENGTH, LONG = "training.env_steps=12000", "training.env_steps=24000"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
-    made = DevCluster(root / "cluster", Settings(nodes=5))
+    made = DevCluster(root / "cluster", Settings(nodes=5, requeue_delay_s=5))
     made.start()
     yield Cluster(root, made)
     made.stop(purge=True)
@@ -108,8 +108,6 @@ def disturbed(cluster):
     cluster.cluster.kill_node("n2")
     cluster.wait_for_step("slurmd", 1000)
     cluster.cluster.kill_slurmd("n4")
-    cluster.hasten(cluster.job("requeue"))
-    cluster.hasten(cluster.job("power"))
     wait(lambda: cluster.attempts("killed") == 2)
     cluster.wait_for_step("killed", max(cluster.checkpoints("killed")) + 500)
     kill(cluster.supervisor("killed"))
@@ -138,22 +136,16 @@ def test_power_cut_of_a_node(disturbed, calm):
 
 def test_slurmd_killed_under_a_running_job(disturbed, calm):
     """SLURM starts the run elsewhere while it still runs: the second waits and finds it done."""
-    job = disturbed.job("slurmd")
-    wait(lambda: "PENDING" in disturbed.call("squeue", "-h", "-j", job, "-o", "%T"), 1.0)
-    disturbed.hasten(job)
+    disturbed.wait_for_end("slurmd")
     assert_undisturbed(disturbed, "slurmd", calm, starts=disturbed.attempts("slurmd"))
 
 
 def test_time_out_with_requeue(disturbed, long_calm):
-    job = disturbed.job("timeout")
-    wait(lambda: "PENDING" in disturbed.call("squeue", "-h", "-j", job, "-o", "%T"), 1.0)
-    record = disturbed.record("timeout")
-    assert record["attempts"][0]["ended"]["status"] == "SCHEDULED"
-    assert points(disturbed.root / "runs", record["run_key"])[0] == "SCHEDULED"
-    disturbed.hasten_until_finished("timeout")
-    starts = disturbed.attempts("timeout")
-    assert starts >= 2
-    assert_undisturbed(disturbed, "timeout", long_calm, starts)
+    disturbed.wait_for_end("timeout")
+    attempts = disturbed.record("timeout")["attempts"]
+    assert len(attempts) >= 2
+    assert {attempt["ended"]["status"] for attempt in attempts[:-1]} == {"SCHEDULED"}
+    assert_undisturbed(disturbed, "timeout", long_calm, starts=len(attempts))
 
 
 def test_one_that_raises_among_eight(cluster):
@@ -194,7 +186,6 @@ def test_an_edit_after_submission_changes_nothing(cluster, calm):
     shutil.rmtree(code / "conf")
     cluster.wait_for_step("edited", 1000)
     cluster.call("scontrol", "requeue", cluster.job("edited"))
-    cluster.hasten(cluster.job("edited"))
     assert_undisturbed(cluster, "edited", calm, starts=2)
 
 

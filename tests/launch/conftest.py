@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import time
 
 import pytest
@@ -76,8 +75,8 @@ def no_git(monkeypatch):
     """Copies of the code hold a file only; the real ones have their own tests."""
 
     def snapshot(target):
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "copied").touch()
+        if not target.exists():
+            target.mkdir(parents=True)
+            (target / "copied").touch()
 
     monkeypatch.setattr("launch.prepare.take_snapshot", snapshot)
-    return shutil.which("git")

@@ -90,7 +90,9 @@ def test_it_is_requeued_when_a_run_was_saved(start, requeue):
 
 
 def test_it_is_not_requeued_when_nothing_is_left(start, requeue):
-    finishes = LISTEN.replace("128 + s", "0") + "os.kill(os.getppid(), signal.SIGUSR2); time.sleep(9)"
+    finishes = (
+        LISTEN.replace("128 + s", "0") + "os.kill(os.getppid(), signal.SIGUSR2); time.sleep(9)"
+    )
     _, job = start(finishes)
     job()
     assert requeue.calls == 0

@@ -60,7 +60,11 @@ def test_timing_that_fits():
 @pytest.mark.parametrize(
     ("changes", "saves", "part"),
     [
-        ({}, [31.0, 5.0], "signal_delay_s=60: saving took 31 s in this sweep, expected at least 62"),
+        (
+            {},
+            [31.0, 5.0],
+            "signal_delay_s=60: saving took 31 s in this sweep, expected at least 62",
+        ),
         ({"timeout_min": 1}, [], "timeout_min=1 is too short for one checkpoint.*at least 2 min"),
         ({"signal_delay_s": 1801}, [], "timeout_min=60 is too short.*at least 61 minutes"),
     ],
