@@ -1,5 +1,6 @@
 # make run    sets up .venv and trains a small agent on the CPU
 # make test   sets up .venv and runs lint, types, import contracts and the fast tests
+# make test-cluster   real SLURM on this machine, real PostgreSQL; needs root and their packages
 # make test-slow, make format, make clean
 
 PYTHON ?= python3.11
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 # An idle thread that spins steals the core from its neighbour.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: run test test-slow lint types contracts fast slow format clean
+.PHONY: run test test-slow test-cluster lint types contracts fast slow format clean
 
 run: $(VENV)/.installed
 	$(BIN)/python -m harmony $(TINY_RUN) training.env_steps=16_000 \
@@ -41,6 +42,9 @@ contracts: $(VENV)/.installed
 
 fast: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-cluster: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m "slurm or slow" --timeout=1800 tests/launch tests/integration/test_slurm.py
 
 test-slow slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow --timeout=1800

@@ -40,7 +40,7 @@ def submit(root: Path, name: str, runs: int, partition: str, *, dry: bool) -> fl
         command,
         env={**os.environ, "HARMONY_RUNS": str(root)},
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     took = time.monotonic() - began

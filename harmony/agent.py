@@ -158,11 +158,12 @@ class DreamerAgent(nn.Module, WholeBatch):
         """This process's rows, and their share of the random numbers of the whole batch."""
         own, views = self.peers.own, self.world_model.views.count
         noise = self.world_model.draw_noise(batch, self.generators.observe)
+        view = None if noise.view is None else own(noise.view, views)
         starts = noise.latent.shape[:2].numel()
         draws = self.behavior.draw_noise(self.world_model, starts, self.generators.imagine)
         return (
             {key: own(value) for key, value in batch.items()},
-            ModelNoise(*(None if x is None else own(x, views) for x in noise)),
+            ModelNoise(own(noise.latent, views), view),
             ImaginationNoise(*(own(x, views, dim=1) for x in draws)),
         )
 

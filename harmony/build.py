@@ -23,6 +23,7 @@ from harmony.config.compose import Composed
 from harmony.config.nodes import instantiate
 from harmony.decoder_probe import DecoderProbe, NoProbe
 from harmony.envs.stream import EpisodeStream
+from harmony.envs.suite import check_suite
 from harmony.errors import ConfigError
 from harmony.harmonizer import LossSum, fit_groups
 from harmony.models.world_model import ModelNoise, WorldModel
@@ -67,6 +68,10 @@ def build_device(name: str) -> torch.device:
     return device
 
 
+ON_THIS_MACHINE = ("basic", "local")
+"""Launchers whose runs train where they are started."""
+
+
 def check(composed: Composed) -> None:
     """Checks everything that can be checked before a directory is made.
 
@@ -76,7 +81,8 @@ def check(composed: Composed) -> None:
     check_keys(composed)
     check_nodes(composed, RUNTIME_ARGUMENTS, SCHEMAS)
     check_size(composed)
-    check_values(composed.config)
+    check_suite(composed.config["env"]["_target_"], composed.config["env"])
+    check_values(composed.config, here=composed.launcher in ON_THIS_MACHINE)
 
 
 def check_size(composed: Composed) -> None:
@@ -93,17 +99,22 @@ def check_size(composed: Composed) -> None:
         )
 
 
-def check_values(config: Mapping[str, Any]) -> None:
+def check_values(config: Mapping[str, Any], *, here: bool = True) -> None:
     """Checks what constructors would find too late or not at all.
+
+    Args:
+        config: resolved.
+        here: whether the run trains on this machine; where it goes to another one, that one
+            checks the device, which this one need not have.
 
     Raises:
         ConfigError: a value out of range, or a device that is not here.
     """
     if config["seed"] < 0:
         raise ConfigError(f"seed must be at least 0, got {config['seed']}")
-    device = build_device(config["device"])
     precision: Precision = instantiate(config["precision"])
-    precision.check(device)
+    if here:
+        precision.check(build_device(config["device"]))
     for section in ("training", "evaluation", "checkpoint"):
         instantiate(config[section])
 

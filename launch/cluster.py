@@ -1,5 +1,6 @@
 """What SLURM says: its limits, its partitions, its jobs. Parsers are pure; `ask` runs a command."""
 
+import getpass
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ class Partition:
     Attributes:
         name: of it.
         is_default: whether jobs go there that name none.
-        is_up: whether it takes jobs.
+        is_up: whether it takes jobs; one that is down lets them wait.
         limit_min: longest time of a job, minutes; None without a limit.
         gpus: of its best node.
         cpus: of its largest node.
@@ -138,6 +139,38 @@ def max_array_size(config: str) -> int:
     return int(found[1]) if found else 1001
 
 
+def submit_limit(text: str, account: str | None) -> int | None:
+    """Jobs that a user may have in the queue at once, None without a limit.
+
+    Args:
+        text: of ``sacctmgr --noheader --parsable2 show assoc format=Account,MaxSubmitJobs``.
+        account: that the jobs are charged to; None is any of the user's.
+    """
+    rows = [line.split("|") for line in text.splitlines() if "|" in line]
+    limits = [limit for name, limit in rows if account is None or name == account]
+    if not limits or not all(limits):
+        return None
+    return max(int(limit) for limit in limits)
+
+
+def room_for_jobs(account: str | None) -> int | None:
+    """How many more jobs this user may submit now; None without a limit, or where none is known.
+
+    Args:
+        account: that the jobs are charged to; None is the user's default.
+    """
+    user = getpass.getuser()
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}"]
+    try:
+        limit = submit_limit(ask([*command, "format=Account,MaxSubmitJobs"]), account)
+    except ClusterError:
+        return None  # accounting is a service of its own, which not every cluster has
+    if limit is None:
+        return None
+    queue = ask(["squeue", "--noheader", "--array", f"--user={user}", "--format=%i"])
+    return max(limit - len(queue.splitlines()), 0)
+
+
 def partitions(text: str) -> list[Partition]:
     """Partitions of ``sinfo --noheader --format '%P|%a|%l|%G|%c|%m'``; nodes that differ join."""
     found: dict[str, Partition] = {}
@@ -148,7 +181,7 @@ def partitions(text: str) -> list[Partition]:
         new = Partition(
             name=bare,
             is_default=name.endswith("*"),
-            is_up=up == "up",
+            is_up=up in ("up", "down"),
             limit_min=minutes(limit),
             gpus=_gpus(gres),
             cpus=int(cpus.rstrip("+")),

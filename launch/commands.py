@@ -71,13 +71,16 @@ def logs(sweep: Sweep, run: int | None, lines: int, *, follow: bool) -> int:
         ConfigError: no such run.
     """
     indices = [known(sweep, run)] if run is not None else [r.index for r in sweep.runs]
+    if lines < 0:
+        raise ConfigError(f"--lines {lines}: expected 0 or more")
     if follow and len(indices) != 1:
         raise ConfigError("--follow shows one run: give its number")
     for index in indices:
         path = sweep.log(index)
         sys.stdout.write(f"== run {index}: {path}\n")
         if path.exists():
-            sys.stdout.write("".join(path.read_text(errors="replace").splitlines(True)[-lines:]))
+            whole = path.read_text(errors="replace").splitlines(True)
+            sys.stdout.write("".join(whole[max(len(whole) - lines, 0) :]))
         elif (job := sweep.latest_job(index)) is not None and not is_local(job):
             sys.stdout.write(f"nothing yet; its job's own log: {_job_log(sweep, job)}\n")
     if follow:
@@ -111,7 +114,8 @@ def retry(sweep: Sweep) -> int:
         rows = sweep_rows(sweep)
         mend_dead(sweep, rows)
         again = [row.index for row in rows if row.state in ("MISSING", "KILLED", "FAILED")]
-        composed = [(Path(r.run_dir), read_spec(sweep.spec(r.index))) for r in sweep.runs]
+        runs = [sweep.runs[index] for index in again]
+        composed = [(Path(run.run_dir), read_spec(sweep.spec(run.index))) for run in runs]
         return _submit(Prepared(sweep, composed, again))
 
 
@@ -140,6 +144,7 @@ def _submit(prepared: Prepared) -> int:
         return 0
     if sweep.launcher == "local":
         preflight.check_directories(prepared.to_check)
+        local.check_slots(sweep.params, len(prepared.missing))
         prepared.write()
         local.begin(sweep, prepared.missing, detached=True)
         sys.stdout.write(f"{len(prepared.missing)} runs started in the background\n")

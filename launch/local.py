@@ -88,6 +88,7 @@ def launch(runs: Sequence[Composed], overrides: Sequence[str], params: dict[str,
     prepared = prepare(runs, overrides, "local", params)
     sweep = prepared.sweep
     check_directories(prepared.to_check)
+    check_slots(params, len(prepared.missing))
     check_tracking(runs[0].config, hosts=1)
     if params["dry_run"]:
         for index in prepared.missing:
@@ -106,6 +107,25 @@ def launch(runs: Sequence[Composed], overrides: Sequence[str], params: dict[str,
     if not params["wait"] or not job:
         return 0
     return supervise(sweep, prepared.missing)
+
+
+def check_slots(params: Mapping[str, Any], runs: int) -> None:
+    """Checks that the GPUs have room for the slots that runs would fill.
+
+    Args:
+        params: of the launcher.
+        runs: to start.
+
+    Raises:
+        ConfigError: they have not.
+    """
+    gpus, together = visible_gpus(), int(params["runs_per_gpu"])
+    slots, room = min(int(params["slots"]), runs), len(gpus) * together
+    if gpus and slots > room:
+        raise ConfigError(
+            f"hydra.launcher.slots={params['slots']}: {len(gpus)} GPUs with {together} runs each "
+            f"have room for {room}; lower it, or raise hydra.launcher.runs_per_gpu"
+        )
 
 
 def begin(sweep: Sweep, runs: Sequence[int], *, detached: bool) -> int:
@@ -186,17 +206,9 @@ def slot_environment(
         slot: its number.
         gpus: ids of GPUs; may be empty.
         together: slots that share a GPU.
-
-    Raises:
-        ConfigError: there are more slots than GPUs have room for.
     """
     if not gpus:
         return dict(environment)
-    if slot >= len(gpus) * together:
-        raise ConfigError(
-            f"hydra.launcher.slots: {len(gpus)} GPUs with {together} runs each have room for "
-            f"{len(gpus) * together}, got slot {slot + 1}; raise hydra.launcher.runs_per_gpu"
-        )
     return {**environment, "CUDA_VISIBLE_DEVICES": gpus[slot // together]}
 
 

@@ -75,7 +75,7 @@ def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> Pa
     partition = found[0]
     if not partition.is_up:
         raise ConfigError(
-            f"hydra.launcher.partition={partition.name}: it is down; wait, or name another one "
+            f"hydra.launcher.partition={partition.name}: it takes no jobs now; name another one "
             f"(there are {', '.join(p.name for p in known)})"
         )
     asked: dict[str, tuple[float, float | None]] = {

@@ -11,6 +11,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 
 from harmony.config.compose import Composed, compose
 from launch import conf
+from launch.cluster import room_for_jobs
 from launch.preflight import check_all, check_room
 from launch.prepare import Prepared, prepare, register_sweep
 from launch.states import sweep_rows
@@ -87,6 +88,13 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
     sweep = prepared.sweep
     prepared.write()
     jobs = make_jobs(sweep, prepared.missing)
+    room = room_for_jobs(sweep.params.get("account"))
+    if room is not None and room < len(jobs):
+        prepared.others.append(
+            f"{len(jobs) - room:,} jobs are more than the cluster lets you submit now "
+            "(MaxSubmitJobs); the same command submits them later, or python -m launch retry"
+        )
+        jobs = jobs[:room]
     register_sweep(sweep, prepared.composed)
     done, said = len(sweep.jobs), time.monotonic()
 
@@ -102,9 +110,10 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
 
 
 def _show(sweep: Sweep, prepared: Prepared, jobs: int) -> None:
+    runs = sum(len(job.runs) for job in sweep.jobs[-jobs:]) if jobs else 0
     ids = sorted({job.id.partition("_")[0] for job in sweep.jobs[-jobs:]}) if jobs else []
     sys.stdout.write(
-        f"sweep {sweep.name}: {len(prepared.missing):,} of {len(sweep.runs):,} runs submitted in "
+        f"sweep {sweep.name}: {runs:,} of {len(sweep.runs):,} runs submitted in "
         f"{jobs:,} jobs{': ' + ', '.join(ids) if ids else ''}\n"
     )
     for line in prepared.others:

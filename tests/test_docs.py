@@ -18,7 +18,9 @@ from harmony.config.compose import Composed, compose
 from harmony.config.conf_dir import list_groups
 from harmony.config.identity import flatten
 from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS
+from launch import conf
 
+conf.register()  # as the command line does it
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONFIGURATION = ROOT / "docs" / "configuration.md"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from harmony.envs.offscreen import Offscreen
 
+REQUIRES = {"dm_control": "dmc"}
+"""Packages, with the extras that bring them."""
 _SUITE = {
     "acrobot": ("swingup", "swingup_sparse"),
     "ball_in_cup": ("catch",),

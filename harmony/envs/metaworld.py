@@ -17,6 +17,8 @@ from harmony.errors import EnvError
 if TYPE_CHECKING:
     from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+REQUIRES = {"metaworld": "metaworld"}
+"""Packages, with the extras that bring them."""
 TASKS = (
     "assembly",
     "basketball",

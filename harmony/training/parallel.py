@@ -130,7 +130,9 @@ class DataParallel:
 
     def own(self, x: Tensor, groups: int = 1, dim: int = 0) -> Tensor:
         """This process's rows of each group."""
-        parts = x.unflatten(dim, (groups, self.place.size, -1))
+        size = self.place.size
+        sides = (groups, size, x.shape[dim] // (groups * size))
+        parts = x.reshape(*x.shape[:dim], *sides, *x.shape[dim + 1 :])
         return parts.select(dim + 1, self.place.rank).flatten(dim, dim + 1)
 
     def gather(self, x: Tensor) -> Tensor:
@@ -150,10 +152,10 @@ class DataParallel:
         flat = torch.cat([loss.detach().float().reshape(1), *(grad.flatten() for grad in grads)])
         self.channel.add(flat)
         flat /= self.place.size
-        whole, *averaged = flat.split([1, *(grad.numel() for grad in grads)])
+        averaged = torch.split(flat[1:], [grad.numel() for grad in grads])
         pairs = zip(averaged, grads, strict=True)
         torch._foreach_copy_(grads, [new.view(grad.shape) for new, grad in pairs])
-        return whole.reshape(())
+        return flat[0]
 
     def device(self, name: str) -> str:
         """See `Place.device`."""
@@ -196,7 +198,8 @@ class DataParallel:
         """
         agent: DreamerAgent | None = None
         while True:
-            match self.channel.say(None):
+            message: Any = self.channel.say(None)
+            match message:
                 case ("begin", shapes, action_space):
                     agent = make_agent(self.device(device), shapes, action_space)
                     agent.join(self)
@@ -210,7 +213,7 @@ class DataParallel:
                     self._update(agent.update, empty)
                 case ("stop",):
                     return
-                case message:
+                case _:
                     raise RuntimeError(f"expected another message of rank 0, got {message!r}")
 
 

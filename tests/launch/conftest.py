@@ -30,7 +30,7 @@ def runs_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_run(tmp_path):
+def make_run():
     """Writes the directory of a run by hand.
 
     `ended` has for each attempt how it ended, None for one that did not say; `rows` are of
@@ -80,3 +80,11 @@ def no_git(monkeypatch):
             (target / "copied").touch()
 
     monkeypatch.setattr("launch.prepare.take_snapshot", snapshot)
+
+
+@pytest.fixture
+def runs(runs_root, capsys):
+    """A sweep to submit, see `tests.launch.submitting`."""
+    from tests.launch.submitting import Runs  # Hydra, which most tests don't need
+
+    return Runs(runs_root, capsys.readouterr)

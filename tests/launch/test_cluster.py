@@ -13,6 +13,8 @@ from launch.cluster import (
     minutes,
     partitions,
     queued,
+    room_for_jobs,
+    submit_limit,
 )
 from tests.launch import fake_slurm
 
@@ -108,10 +110,40 @@ def test_partitions():
         Partition("debug", True, True, 60, 2, 8, 8000),
         Partition("gpu", False, True, 2880, 4, 64, 515000),
         Partition("mixed", False, True, None, 6, 96, 1031000),
-        Partition("cpu", False, False, None, 0, 128, 257000),
+        Partition("cpu", False, True, None, 0, 128, 257000),
         Partition("bare", False, False, None, 1, 8, 8000),
     ]
     assert partitions("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "account", "limit"),
+    [
+        ("default|\n", None, None),
+        ("default|100\n", None, 100),
+        ("a|100\nb|7\n", "b", 7),
+        ("a|100\nb|7\n", None, 100),
+        ("a|100\nb|\n", None, None),
+        ("a|100\n", "c", None),
+        ("", None, None),
+    ],
+)
+def test_submit_limit(text, account, limit):
+    assert submit_limit(text, account) == limit
+
+
+def test_room_for_jobs(slurm):
+    assert room_for_jobs(None) is None
+    slurm.set(submit_limits=[["default", "3"]])
+    assert room_for_jobs(None) == 3
+    for number in range(2):
+        slurm.job(f"9_{number}", "RUNNING")
+    slurm.job("8", "COMPLETED")
+    assert room_for_jobs(None) == 1
+    slurm.set(submit_limits=[["default", "1"]])
+    assert room_for_jobs(None) == 0
+    slurm.set(accounting=False)
+    assert room_for_jobs(None) is None
 
 
 def test_max_array_size():
@@ -151,7 +183,8 @@ def test_cure_is_one_line(text, part):
 
 def test_clean_environment_keeps_slurm_conf_alone():
     dirty = {
-        "PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n",
+        "PATH": "/bin", "SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "7",
+        "SLURMD_NODENAME": "n",
         "SBATCH_PARTITION": "x", "SRUN_DEBUG": "3", "SUBMITIT_EXECUTOR": "slurm", "SLURMTOP": "1",
     }  # fmt: skip
     clean = clean_environment(dirty)
@@ -173,11 +206,11 @@ def test_ask_hides_an_outer_job(slurm, monkeypatch):
 
 def test_ask_tells_of_trouble_and_gives_up_in_time(slurm, monkeypatch):
     slurm.fail("sinfo", fake_slurm.UNREACHABLE)
-    with pytest.raises(ClusterError, match="sinfo: .*slurmctld does not answer"):
+    with pytest.raises(ClusterError, match=r"sinfo: .*slurmctld does not answer"):
         ask(["sinfo", "--noheader", "--format=%P|%a|%l|%G|%c|%m"])
     monkeypatch.setattr("launch.cluster._SECONDS", 0.2)
     (slurm.path / "sinfo").write_text("#!/bin/sh\nexec sleep 20\n")
-    with pytest.raises(ClusterError, match="sinfo has not answered for 0.2 s"):
+    with pytest.raises(ClusterError, match=r"sinfo has not answered for 0\.2 s"):
         ask(["sinfo"])
 
 

@@ -9,6 +9,8 @@ from launch import supervisor
 from launch.job import RunsFailed, SlurmJob
 from launch.runs import run_facts
 
+pytestmark = pytest.mark.usefixtures("requeue")
+
 LISTEN = """
 import os, signal, sys, time
 for signum in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
@@ -75,7 +77,7 @@ def test_a_failure_is_raised_after_the_others_have_ended(start, requeue):
     assert requeue.calls == 0
 
 
-def test_a_refusal_fails_the_job_too(start, requeue):
+def test_a_refusal_fails_the_job_too(start):
     _, job = start("raise SystemExit(2)")
     with pytest.raises(RunsFailed):
         job()
@@ -116,7 +118,7 @@ def test_failed_runs_are_not_started_again_after_a_requeue(start, requeue):
     assert not sweep.log(0).exists()
 
 
-def test_a_run_that_has_finished_is_not_started_again(start, requeue, make_run):
+def test_a_run_that_has_finished_is_not_started_again(start, make_run):
     sweep, job = start(FAILS, DONE)
     make_run(sweep.directory / "r0", ["FINISHED"], [{"env_step": 100, "time": 1.0}])
     job()
@@ -141,7 +143,7 @@ def test_a_cancelled_job_ends_with_the_signal(start, requeue, make_run, name, co
     assert run_facts(run).ended == "KILLED"
 
 
-def test_a_run_that_died_is_shown_as_failed(start, requeue, make_run):
+def test_a_run_that_died_is_shown_as_failed(start, make_run):
     sweep, job = start("import os; os.kill(os.getpid(), 9)")
     run = make_run(sweep.directory / "r0", [None])
     with pytest.raises(RunsFailed):
@@ -158,7 +160,7 @@ def test_a_refused_requeue_is_told_and_raised(start, requeue, make_run):
     assert run_facts(saved).ended == "KILLED"
 
 
-def test_runs_of_a_job_start_side_by_side_and_share(start, requeue, monkeypatch):
+def test_runs_of_a_job_start_side_by_side_and_share(start, monkeypatch):
     code = "import os; print(os.environ.get('HARMONY_GPU_SHARE'))"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     sweep, job = start(code, code)

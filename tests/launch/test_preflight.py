@@ -28,7 +28,7 @@ PARAMS = {
 }  # fmt: skip
 GPU = Partition("gpu", True, True, 120, 2, 16, 64000)
 CPU = Partition("cpu", False, True, None, 0, 64, 256000)
-DOWN = Partition("old", False, False, None, 4, 64, 256000)
+CLOSED = Partition("old", False, False, None, 4, 64, 256000)
 
 
 PROCESS = 0.8  # GB of a run without its replay
@@ -89,17 +89,17 @@ def test_the_partition_is_the_default_or_the_one_that_is_named():
         ({"partition": "cpu"}, "gpus_per_node=1: partition cpu has 0 at most; ask for null"),
         ({"cpus_per_task": 17}, "cpus_per_task=17: partition gpu has 16"),
         ({"mem_gb": 63}, "mem_gb=63: partition gpu has 62.5 at most.*there are gpu, cpu, old"),
-        ({"partition": "old"}, "partition=old: it is down"),
+        ({"partition": "old"}, "partition=old: it takes no jobs"),
     ],
 )
 def test_a_partition_that_has_less_is_refused(changes, part):
     with pytest.raises(ConfigError, match=part):
-        check_partition(params(**changes), [GPU, CPU, DOWN])
+        check_partition(params(**changes), [GPU, CPU, CLOSED])
 
 
 def test_a_cluster_without_a_default_wants_a_name():
     with pytest.raises(ConfigError, match="partition is not set and the cluster has no default"):
-        check_partition(params(), [CPU, DOWN])
+        check_partition(params(), [CPU, CLOSED])
 
 
 def test_memory_of_a_replay_on_disk_is_that_of_a_process(tmp_path):
@@ -234,7 +234,7 @@ def test_everything_is_checked_local_things_first(slurm, tmp_path, make_run):
     good = [(path, composed(path))]
     assert check_all(params(mem_gb=4), good) == 1001
     before = len(slurm.calls("sinfo"))
-    with pytest.raises(ConfigError, match="mem_gb=0.5"):
+    with pytest.raises(ConfigError, match=r"mem_gb=0\.5"):
         check_all(params(mem_gb=0.5), good)
     make_run(path, ["KILLED"], [{"env_step": 1, "time": 1.0, "time/save_s": 50.0}])
     with pytest.raises(ConfigError, match="saving took 50 s"):

@@ -57,7 +57,8 @@ def files(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_copy_of_a_checkout(checkout, tmp_path):
+@pytest.mark.usefixtures("checkout")
+def test_a_copy_of_a_checkout(tmp_path):
     target = tmp_path / "runs" / "walk" / "code"
     take_snapshot(target)
     assert files(target) == COPIED
@@ -101,14 +102,16 @@ def test_outside_a_checkout_everything_but_byte_code_is_copied(tmp_path):
     assert facts == {"git_commit": "", "git_dirty": "", "git_diff": ""}
 
 
-def test_without_git_too(checkout, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("checkout")
+def test_without_git_too(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     take_snapshot(tmp_path / "code")
     assert "harmony/agent.py" in files(tmp_path / "code")
     assert "harmony/__pycache__/agent.pyc" not in files(tmp_path / "code")
 
 
-def test_a_broken_off_copy_leaves_nothing(checkout, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("checkout")
+def test_a_broken_off_copy_leaves_nothing(tmp_path, monkeypatch):
     real, copied = shutil.copy2, []
 
     def full(source, target):
@@ -124,7 +127,8 @@ def test_a_broken_off_copy_leaves_nothing(checkout, tmp_path, monkeypatch):
     assert list((tmp_path / "sweep").iterdir()) == []
 
 
-def test_another_submission_may_be_faster(checkout, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("checkout")
+def test_another_submission_may_be_faster(tmp_path, monkeypatch):
     target = tmp_path / "code"
     real = shutil.copy2
 

@@ -23,7 +23,8 @@ def test_a_table():
         "run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what",
     ]  # fmt: skip
     assert first == (
-        "0    RUNNING   25% of 1M  12.3    100      2 h 5 min  2       n1    12_0  seed=0 harmony=on"
+        "0    RUNNING   25% of 1M  12.3    100      2 h 5 min  2       n1    12_0  "
+        "seed=0 harmony=on"
     )
     assert empty == ""
     assert total == "2 runs: 1 FAILED, 1 RUNNING"

@@ -54,7 +54,8 @@ def test_wrong_arguments_are_one_line(capsys, argv):
     assert err.count("\n") == 1
 
 
-def test_it_says_which_job_it_is(train, spec, monkeypatch, caplog):
+@pytest.mark.usefixtures("train")
+def test_it_says_which_job_it_is(spec, monkeypatch, caplog):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     with caplog.at_level(logging.INFO):
@@ -85,7 +86,8 @@ def test_it_waits_for_the_process_that_owns_the_directory(tmp_path, monkeypatch,
     lock.release()
 
 
-def test_a_share_of_the_gpu(train, spec, monkeypatch):
+@pytest.mark.usefixtures("train")
+def test_a_share_of_the_gpu(spec, monkeypatch):
     shares = []
     monkeypatch.setattr(worker, "take_share", shares.append)
     worker.main([str(spec)])

@@ -1,0 +1,53 @@
+"""What is checked of a suite before its simulator is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harmony.envs import dmc, metaworld
+from harmony.envs.suite import check_suite
+from harmony.errors import EnvError
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        ("harmony.envs.dmc.DMC", "walker_walk"),
+        ("harmony.envs.metaworld.MetaWorld", "lever_pull"),
+        ("harmony.envs.probe.ConstantReward", "none"),
+    ],
+)
+def test_what_is_there_passes(target, task):
+    check_suite(target, {"task": task, "action_repeat": 1})
+    check_suite(target, {})
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "near"),
+    [
+        ("harmony.envs.dmc.DMC", "walker_wlak", "walker_walk"),
+        ("harmony.envs.metaworld.MetaWorld", "lever_pul", "lever_pull"),
+    ],
+)
+def test_an_unknown_task_is_refused(target, task, near):
+    with pytest.raises(EnvError, match=near):
+        check_suite(target, {"task": task})
+
+
+@pytest.mark.parametrize(("module", "extra"), [(dmc, "dmc"), (metaworld, "metaworld")])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, module, extra):
+    monkeypatch.setattr(module, "REQUIRES", {"no_such_package": extra})
+    with pytest.raises(EnvError, match=rf"no_such_package.*harmony-dream\[{extra}\]"):
+        check_suite(f"{module.__name__}.Env", {})
+
+
+def test_no_simulator_is_imported():
+    code = (
+        "import sys; from harmony.envs.suite import check_suite;"
+        "check_suite('harmony.envs.dmc.DMC', {'task': 'walker_walk'});"
+        "check_suite('harmony.envs.metaworld.MetaWorld', {'task': 'hammer'});"
+        "print(sorted({'mujoco', 'dm_control', 'metaworld'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
