@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -68,10 +68,6 @@ def build_device(name: str) -> torch.device:
     return device
 
 
-ON_THIS_MACHINE = ("basic", "local")
-"""Launchers whose runs train where they are started."""
-
-
 def check(composed: Composed) -> None:
     """Checks everything that can be checked before a directory is made.
 
@@ -82,7 +78,7 @@ def check(composed: Composed) -> None:
     check_nodes(composed, RUNTIME_ARGUMENTS, SCHEMAS)
     check_size(composed)
     check_suite(composed.config["env"]["_target_"], composed.config["env"])
-    check_values(composed.config, here=composed.launcher in ON_THIS_MACHINE)
+    check_values(composed.config, here=composed.trains_here)
 
 
 def check_size(composed: Composed) -> None:
@@ -104,8 +100,7 @@ def check_values(config: Mapping[str, Any], *, here: bool = True) -> None:
 
     Args:
         config: resolved.
-        here: whether the run trains on this machine; where it goes to another one, that one
-            checks the device, which this one need not have.
+        here: whether the run trains on this machine, which then must have its device.
 
     Raises:
         ConfigError: a value out of range, or a device that is not here.
@@ -125,8 +120,7 @@ def build_env(config: Mapping[str, Any]) -> Env:
     Raises:
         EnvError: unknown task, missing package, or no way to render.
     """
-    env: Env = instantiate(config["env"])()
-    return env
+    return cast(Env, instantiate(config["env"])())
 
 
 def observation_shapes(env: Env) -> dict[str, tuple[int, ...]]:

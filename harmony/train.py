@@ -14,6 +14,7 @@ from harmony.config.run_dir import RunDirectory
 from harmony.config.run_files import CONFIG_FILE
 from harmony.errors import ConfigError, UserError
 from harmony.peers import Peers, Shapes
+from harmony.place import Place
 from harmony.session import (
     DIFF_FILE,
     PROVENANCE_FILE,
@@ -27,7 +28,6 @@ from harmony.session import (
 from harmony.tracking.base import Tracker
 from harmony.tracking.terminal import Terminal
 from harmony.training.journal import Journal
-from harmony.training.parallel import Place
 from harmony.training.processes import run_together
 from harmony.training.seeding import Seeds
 from harmony.training.signals import StopSignals

@@ -12,7 +12,7 @@ from typing import NoReturn
 from harmony.config import cli
 from harmony.config.names import nearest
 from harmony.errors import ConfigError
-from launch import commands
+from launch import commands, local
 from launch.sweep import SWEEP_FILE, Sweep
 
 USAGE = """\
@@ -21,7 +21,8 @@ Watch and steer sweeps.
 usage: python -m launch status SWEEP [--json]      one row a run
        python -m launch logs SWEEP [RUN] [--lines N] [--follow]
                                                    what runs have printed; RUN is a number
-       python -m launch retry SWEEP                submits what has failed or is missing
+       python -m launch retry SWEEP [hydra.launcher.KEY=VALUE ...]
+                                                   submits what has failed or is missing
        python -m launch cancel SWEEP [RUN ...]     stops runs; they save before they end
        python -m launch extend SWEEP KEY=VALUE,... submits more runs of the sweep: seed=5,6,7
 
@@ -60,6 +61,21 @@ def _run(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in _COMMANDS:
         raise ConfigError(f"expected a command, got {command}{nearest(command, _COMMANDS)}")
+    found = _parser(command).parse_args(rest)
+    sweep = Sweep.read(sweep_directory(found.sweep))
+    if command == "status":
+        return commands.status(sweep, as_json=found.json)
+    if command == "logs":
+        return commands.logs(sweep, found.run, found.lines, follow=found.follow)
+    if command == "cancel":
+        return commands.cancel(sweep, found.runs)
+    _with_its_code(sweep, arguments)
+    if command == "retry":
+        return commands.retry(sweep, found.changes)
+    return commands.extend(sweep, found.overrides)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m launch {command}", add_help=False, allow_abbrev=False)
     parser.add_argument("sweep")
     if command == "status":
@@ -70,19 +86,11 @@ def _run(arguments: list[str]) -> int:
         parser.add_argument("--follow", action="store_true")
     elif command == "cancel":
         parser.add_argument("runs", nargs="*", type=int)
+    elif command == "retry":
+        parser.add_argument("changes", nargs="*")
     elif command == "extend":
         parser.add_argument("overrides", nargs="+")
-    found = parser.parse_args(rest)
-    sweep = Sweep.read(sweep_directory(found.sweep))
-    if command == "status":
-        return commands.status(sweep, as_json=found.json)
-    if command == "logs":
-        return commands.logs(sweep, found.run, found.lines, follow=found.follow)
-    if command == "cancel":
-        return commands.cancel(sweep, found.runs)
-    return _with_its_code(sweep, arguments) or (
-        commands.retry(sweep) if command == "retry" else commands.extend(sweep, found.overrides)
-    )
+    return parser
 
 
 def sweep_directory(given: str) -> Path:
@@ -96,17 +104,16 @@ def sweep_directory(given: str) -> Path:
     return named if not (path / SWEEP_FILE).is_file() and named.is_dir() else path
 
 
-def _with_its_code(sweep: Sweep, arguments: Sequence[str]) -> int:
-    """Goes on in a process that has the sweep's copy of the code; 0 where this is that process.
+def _with_its_code(sweep: Sweep, arguments: Sequence[str]) -> None:
+    """Goes on in a process that has the sweep's copy of the code, unless this is that process.
 
     What is added to a sweep is composed and checked by the code that its runs have.
     """
     if not sweep.code.is_dir() or Path(__file__).resolve().is_relative_to(sweep.code.resolve()):
-        return 0
-    environment = {**os.environ, "PYTHONPATH": str(sweep.code), "PYTHONSAFEPATH": "1"}
+        return
     command = [sys.executable, "-m", "launch", arguments[0], str(sweep.directory), *arguments[2:]]
-    code = subprocess.run(command, env=environment, check=False).returncode
-    sys.exit(code)
+    environment = local.code_environment(sweep, os.environ)
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 if __name__ == "__main__":

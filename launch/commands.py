@@ -1,29 +1,39 @@
 """What ``python -m launch`` does with a sweep."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from harmony.config import check
 from harmony.config import sweep as sweeps
 from harmony.config.compose_many import check_all, compose_all
+from harmony.config.names import nearest
+from harmony.config.run_files import LOCK_FILE
 from harmony.errors import ConfigError
 from launch import local, preflight
 from launch.cluster import ask
+from launch.conf import LocalConf, SlurmConf
 from launch.mend import is_stale, mend
 from launch.prepare import Prepared, choose, settled
+from launch.runs import is_owned
 from launch.slurm import submit_runs
 from launch.states import Row, is_local, local_is_alive, sweep_rows
 from launch.sweep import SubmittedJob, Sweep, read_spec
 from launch.table import as_json, render
 
 _KILL_SECONDS = 90.0
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 3.0
 
 
 def status(sweep: Sweep, *, as_json: bool) -> int:
@@ -103,14 +113,19 @@ def known(sweep: Sweep, index: int) -> int:
     return index
 
 
-def retry(sweep: Sweep) -> int:
+def retry(sweep: Sweep, changes: Sequence[str] = ()) -> int:
     """Submits what has failed, was cancelled or is missing; it goes on from its last checkpoint.
 
     Args:
         sweep: to go on with.
+        changes: settings of the launcher from now on, such as ``hydra.launcher.mem_gb=64``.
+
+    Raises:
+        ConfigError: the launcher has no such setting, or it is of another type.
     """
     with Sweep.lock(sweep.directory):
         sweep = Sweep.read(sweep.directory)
+        sweep.params = changed(sweep, changes)
         rows = sweep_rows(sweep)
         mend_dead(sweep, rows)
         again = [row.index for row in rows if row.state in ("MISSING", "KILLED", "FAILED")]
@@ -130,11 +145,39 @@ def extend(sweep: Sweep, overrides: Sequence[str]) -> int:
     kept = [o for o in sweep.overrides if o.partition("=")[0] not in keys]
     root = f"runs_root='{sweep.directory.parent}'"
     whole = [*(o for o in kept if not o.startswith("runs_root=")), root, *overrides]
-    runs = compose_all(sweeps.expand(whole))
+    # The launcher's name says whether they train here, where the device must then be.
+    runs = [replace(r, launcher=sweep.launcher) for r in compose_all(sweeps.expand(whole))]
     check_all(runs, check.check_keys)
     check_all(runs, import_module("harmony.train").check)  # torch: seconds, only needed here
     with Sweep.lock(sweep.directory):
-        return _submit(choose(Sweep.read(sweep.directory), [settled(run) for run in runs]))
+        stored = Sweep.read(sweep.directory)
+        return _submit(choose(stored, [settled(run) for run in runs], again=()))
+
+
+def changed(sweep: Sweep, changes: Sequence[str]) -> dict[str, Any]:
+    """The launcher's settings with changes.
+
+    Args:
+        sweep: with its settings.
+        changes: ``hydra.launcher.KEY=VALUE``.
+
+    Raises:
+        ConfigError: no such key, or not of its type.
+    """
+    schema = OmegaConf.structured(LocalConf if sweep.launcher == "local" else SlurmConf)
+    node = OmegaConf.merge(schema, {k: v for k, v in sweep.params.items() if k in schema})
+    for change in changes:
+        key = change.partition("=")[0].removeprefix("hydra.launcher.")
+        if "=" not in change or key not in schema:
+            names = nearest(key, [str(name) for name in schema])
+            raise ConfigError(f"{change}: expected hydra.launcher.KEY=VALUE{names}")
+        try:
+            node.merge_with_dotlist([change.removeprefix("hydra.launcher.")])
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{change}: {str(error).splitlines()[0]}") from error
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return {**sweep.params, **{str(key): value for key, value in plain.items()}}
 
 
 def _submit(prepared: Prepared) -> int:
@@ -174,7 +217,7 @@ def cancel(sweep: Sweep, runs: Sequence[int]) -> int:
                 )
             job.cancelled = True
         sweep.write()
-        _stop(list(jobs.values()))
+        _stop(sweep, list(jobs.values()))
     _wait_for_end(sweep, {row.index for row in chosen})
     rows = sweep_rows(sweep)
     mend_dead(sweep, rows)
@@ -182,13 +225,28 @@ def cancel(sweep: Sweep, runs: Sequence[int]) -> int:
     return 0
 
 
-def _stop(jobs: Sequence[SubmittedJob]) -> None:
+def _stop(sweep: Sweep, jobs: Sequence[SubmittedJob]) -> None:
     slurm = [job.id for job in jobs if not is_local(job)]
     for first in range(0, len(slurm), 500):
         ask(["scancel", *slurm[first : first + 500]])
     for job in jobs:
         if is_local(job) and local_is_alive(job):
             os.kill(int(job.id.split("-")[1]), signal.SIGTERM)
+        elif is_local(job):  # its supervisor was killed, its runs may go on
+            for pid in owners(sweep, job):
+                os.kill(pid, signal.SIGTERM)
+
+
+def owners(sweep: Sweep, job: SubmittedJob) -> list[int]:
+    """Processes that own directories of a job's runs.
+
+    Args:
+        sweep: of the runs.
+        job: of this machine.
+    """
+    run_dirs = [Path(sweep.runs[index].run_dir) for index in job.runs]
+    locks = [run_dir / LOCK_FILE for run_dir in run_dirs if is_owned(run_dir)]
+    return [int(json.loads(lock.read_text(encoding="utf-8"))["pid"]) for lock in locks]
 
 
 def _wait_for_end(sweep: Sweep, runs: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -140,7 +141,8 @@ def begin(sweep: Sweep, runs: Sequence[int], *, detached: bool) -> int:
         Id of the process.
     """
     pid = _start_detached(sweep, runs) if detached else os.getpid()
-    sweep.jobs.append(SubmittedJob(f"local-{pid}-{process_start(pid)}", list(runs)))
+    job = SubmittedJob(f"local-{pid}-{process_start(pid)}", list(runs), host=platform.node())
+    sweep.jobs.append(job)
     sweep.write()
     return pid
 

@@ -13,6 +13,7 @@ from harmony.config.identity import check_same_run
 from harmony.config.names import nearest
 from harmony.config.run_files import RECORD_FILE, read_config
 from harmony.errors import ConfigError, RunDirectoryError
+from harmony.place import Place
 from harmony.replay.budget import bytes_per_step
 from harmony.tracking.uri import sqlite_file
 from launch.cluster import ClusterError, Partition, ask, max_array_size, partitions
@@ -116,6 +117,31 @@ def check_memory(params: Mapping[str, Any], runs: Sequence[Composed]) -> None:
             f"hydra.launcher.mem_gb={params['mem_gb']}: a job of {together} runs needs about "
             f"{most:.0f} GB; raise it, lower replay.capacity, or take replay.storage=disk"
         )
+
+
+def check_processes(params: Mapping[str, Any], runs: Sequence[Composed]) -> None:
+    """Checks that several processes can share each run, where they are asked for.
+
+    Args:
+        params: of the launcher; tasks_per_node are the processes of a run.
+        runs: of the sweep.
+
+    Raises:
+        ConfigError: they can't; says why.
+    """
+    tasks = int(params.get("tasks_per_node") or 1)
+    if tasks == 1:
+        return
+    asked = f"hydra.launcher.tasks_per_node={tasks}"
+    if int(params["runs_per_gpu"]) > 1:
+        raise ConfigError(f"{asked}: a run on several GPUs shares none; take runs_per_gpu=1")
+    if int(params.get("nodes") or 1) > 1:
+        raise ConfigError(f"{asked}: the processes of a run are on one node; take nodes=1")
+    gpus = int(params.get("gpus_per_node") or 0)
+    if 0 < gpus < tasks:
+        raise ConfigError(f"{asked} needs a GPU for each; set gpus_per_node={tasks}, got {gpus}")
+    for run in runs:
+        Place(size=tasks).check(int(run.config["replay"]["batch_size"]))
 
 
 def memory_gb(config: Mapping[str, Any]) -> float:
@@ -228,6 +254,7 @@ def check_all(params: Mapping[str, Any], runs: Sequence[tuple[Path, Composed]]) 
     composed = [run for _, run in runs]
     check_timing(params, [s for path, _ in runs if (s := save_seconds(path)) is not None])
     check_memory(params, composed)
+    check_processes(params, composed)
     check_directories(runs)
     largest, hosts = check_cluster(params)
     for tracking in {str(r.config["tracking"]): r.config for r in composed}.values():

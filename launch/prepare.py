@@ -1,7 +1,7 @@
 """From composed runs to what is submitted: new sweep or known one, and what of it is missing."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from harmony.config.run_names import runs_root, settled_path, sweep_name
 from harmony.errors import ConfigError, RunDirectoryError
 from harmony.tracking.mlflow import open_sweep
 from launch.snapshot import take_snapshot
-from launch.states import Row, sweep_rows
+from launch.states import Row, State, sweep_rows
 from launch.sweep import SWEEP_FILE, Sweep, without_launcher
 
-_AGAIN = ("MISSING", "KILLED")
+_AGAIN: tuple[State, ...] = ("MISSING", "KILLED")
 
 
 @dataclass
@@ -82,17 +82,20 @@ def prepare(
     return choose(sweep, placed)
 
 
-def choose(sweep: Sweep, placed: list[tuple[Path, Composed]]) -> Prepared:
+def choose(
+    sweep: Sweep, placed: list[tuple[Path, Composed]], again: Collection[State] = _AGAIN
+) -> Prepared:
     """Adds runs to a sweep and chooses those that are to submit.
 
     Args:
         sweep: changed; not written.
         placed: runs with their directories.
+        again: states in which a run that is there already is submitted too.
     """
     rows = sweep_rows(sweep)
     new = sweep.add_runs(placed)
     prepared = Prepared(sweep, placed)
-    prepared.missing = [r.index for r in rows if r.state in _AGAIN] + [r.index for r in new]
+    prepared.missing = [r.index for r in rows if r.state in again] + [r.index for r in new]
     prepared.others = _others(rows, sweep)
     return prepared
 

@@ -1,5 +1,6 @@
 """The launcher behind ``hydra/launcher=slurm``."""
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 
 from harmony.config.compose import Composed, compose
 from launch import conf
-from launch.cluster import room_for_jobs
+from launch.cluster import ClusterError, room_for_jobs
 from launch.preflight import check_all, check_room
 from launch.prepare import Prepared, prepare, register_sweep
 from launch.states import sweep_rows
 from launch.submission import make_jobs, script, submit
 from launch.sweep import Sweep
 from launch.table import render
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 20.0
 _PROGRESS_SECONDS = 5.0
@@ -65,16 +68,14 @@ def launch(
 ) -> int:
     """Submits a sweep, or what is missing of it. See `SlurmLauncher.launch_composed`."""
     prepared = prepare(runs, overrides, launcher, params)
+    largest = check_all(params, prepared.to_check)
     if params["dry_run"]:
-        largest = check_all(params, prepared.to_check)
         _show_dry(prepared, largest)
         return 0
     directory = prepared.sweep.directory
     check_room(directory)
-    with Sweep.lock(directory):
-        prepared = prepare(runs, overrides, launcher, params)
-        largest = check_all(params, prepared.to_check)
-        submit_runs(prepared, largest)
+    with Sweep.lock(directory):  # another submission may have come between
+        submit_runs(prepare(runs, overrides, launcher, params), largest)
     return _wait(prepared.sweep) if params["wait"] else 0
 
 
@@ -142,9 +143,13 @@ def _show_dry(prepared: Prepared, largest: int) -> None:
 def _wait(sweep: Sweep) -> int:
     """Waits for the end of all runs; 1 if one of them has not finished."""
     while True:
-        rows = sweep_rows(sweep)
-        if not any(row.state in ("PENDING", "RUNNING") for row in rows):
-            break
+        try:
+            rows = sweep_rows(sweep)
+        except ClusterError as error:
+            log.warning("%s; asked again in %.0f s", error, _POLL_SECONDS)
+        else:
+            if not any(row.state in ("PENDING", "RUNNING") for row in rows):
+                break
         time.sleep(_POLL_SECONDS)
     sys.stdout.write(render(rows))
     return int(any(row.state != "FINISHED" for row in rows))

@@ -1,11 +1,13 @@
 """What has become of each run of a sweep: its directory, its job and SLURM put together."""
 
+import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harmony.errors import RunDirectoryError
 from launch.cluster import JobState, job_states
 from launch.runs import RunFacts, is_owned, run_facts
 from launch.sweep import SubmittedJob, Sweep, SweepRun
@@ -117,7 +119,7 @@ def _is_alive(run: SweepRun, job: SubmittedJob | None, slurm: JobState | None) -
     if job is None:
         return False
     if is_local(job):
-        return is_owned(Path(run.run_dir)) or local_is_alive(job)
+        return local_is_alive(job) or is_owned(Path(run.run_dir))
     return slurm is not None and slurm.is_alive
 
 
@@ -126,7 +128,14 @@ def local_is_alive(job: SubmittedJob) -> bool:
 
     Args:
         job: its id is ``local-PID-START``, the start of the process as the kernel counts it.
+
+    Raises:
+        RunDirectoryError: it is a process of another machine.
     """
+    if job.host != platform.node():
+        raise RunDirectoryError(
+            f"the sweep runs on {job.host} without a scheduler: watch and steer it there"
+        )
     _, pid, start = job.id.split("-")
     return process_start(int(pid)) == start
 

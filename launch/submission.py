@@ -12,6 +12,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from harmony.place import SIZE
 from launch.cluster import ClusterError, clean_environment, cure
 from launch.job import SlurmJob
 from launch.sweep import JOBS_DIR, SubmittedJob, Sweep
@@ -55,12 +56,16 @@ def srun(params: Mapping[str, Any], runs: int) -> list[str]:
         params: of the launcher.
         runs: of the job, which share what it has.
     """
-    words = ["srun", "--ntasks=1", "--nodes=1", "--unbuffered"]
+    tasks = int(params.get("tasks_per_node") or 1)
+    words = ["srun", f"--ntasks={tasks}", "--nodes=1", "--unbuffered"]
     if params.get("cpus_per_task"):
         words.append(f"--cpus-per-task={max(1, int(params['cpus_per_task']) // runs)}")
     if runs > 1:
         words.append("--overlap")  # they share the GPU, which steps otherwise own
-    return [*words, *params["srun_args"]]
+    if tasks == 1:
+        return [*words, *params["srun_args"]]
+    # The processes of a run live and die together; each is told how many they are.
+    return [*words, "--kill-on-bad-exit=1", *params["srun_args"], "env", f"{SIZE}={tasks}"]
 
 
 def arrays(count: int, largest: int) -> Iterator[range]:

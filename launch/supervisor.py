@@ -84,6 +84,7 @@ class Supervisor:
     max_crashes: int
     ended: Callable[[Task], None]
     asked: int | None = field(default=None, init=False)
+    asked_times: int = field(default=0, init=False)
 
     def run(self) -> None:
         """Returns when all tasks have ended, or those that ran after a signal.
@@ -99,16 +100,16 @@ class Supervisor:
 
     def _until_idle(self, places: Sequence[_Place]) -> None:
         waiting = list(self.tasks)
-        passed_on: int | None = None
+        passed_on = 0
         while True:
             for place in places:
                 self._look_after(place, waiting)
-            if self.asked is not None and self.asked != passed_on:
-                passed_on = self.asked
-                log.info("%s: passed on to every run", signal.Signals(passed_on).name)
+            if self.asked is not None and self.asked_times > passed_on:
+                passed_on = self.asked_times
+                log.info("%s: passed on to every run", signal.Signals(self.asked).name)
                 for place in places:
                     if place.process is not None:
-                        place.process.send_signal(passed_on)
+                        place.process.send_signal(self.asked)
             idle = all(place.task is None for place in places)
             if idle and (not waiting or self.asked is not None):
                 return
@@ -181,6 +182,7 @@ class Supervisor:
     def _ask(self, signum: int, _frame: object) -> None:
         if self.asked is None or self.asked == signal.SIGUSR2:
             self.asked = signum
+        self.asked_times += 1
 
 
 def death(code: int) -> signal.Signals | None:

@@ -51,12 +51,14 @@ class SubmittedJob:
         runs: indices of the runs that it holds.
         submitted: unix seconds.
         cancelled: whether `cancel` was asked for.
+        host: of a job that is a process rather than a scheduler's.
     """
 
     id: str
     runs: list[int]
     submitted: float = field(default_factory=time.time)
     cancelled: bool = False
+    host: str = ""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from launch.states import Row
 
-_WIDE = 100
+_WIDE = 200  # where there is no terminal nothing is cut
 _HEAD = ("run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what")
 
 
@@ -56,9 +56,9 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.frames_per_s is None else f"{row.frames_per_s:.0f}",
         duration(row.seconds_left),
         str(row.restarts + 1 if row.env_step or row.restarts else 0),
-        row.node,
+        f"({row.why})" if row.state == "PENDING" and row.why else row.node,
         row.job,
-        row.what or row.name,
+        " ".join(word.rpartition(".")[2] for word in row.what.split()) or row.name,
     )
 
 

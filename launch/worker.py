@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harmony.config import cli
@@ -14,6 +14,7 @@ from harmony.config.run_files import LOCK_FILE
 from harmony.config.run_names import settled_path
 from harmony.errors import ConfigError
 from harmony.filelock import FileLock
+from harmony.place import LOCAL_RANK, RANK, RENDEZVOUS, SIZE
 from launch.sweep import read_spec
 
 GPU_SHARE = "HARMONY_GPU_SHARE"
@@ -48,9 +49,29 @@ def _train(composed: Composed) -> int:
 
     log.info("%s: job %s", time.strftime("%Y-%m-%d %H:%M:%S"), json.dumps(_job()))
     take_share(float(os.environ.get(GPU_SHARE, "1")))
-    wait_for_directory(settled_path(composed.config, composed.choices))
+    os.environ.update(place_of_step(os.environ))
+    if os.environ.get(RANK, "0") == "0":  # the others leave the directory to the first
+        wait_for_directory(settled_path(composed.config, composed.choices))
     train.check(composed)
     return train.run(composed, launched=True)
+
+
+def place_of_step(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that tell a process of a run which of several it is; see `harmony.place`.
+
+    Args:
+        environment: of a task that srun has started; nothing follows where a run has one process.
+    """
+    if SIZE not in environment or "SLURM_PROCID" not in environment:
+        return {}
+    # Another port for each job, and for each start of a run in it; below those that are given out.
+    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
+    return {
+        RANK: environment["SLURM_PROCID"],
+        LOCAL_RANK: environment["SLURM_LOCALID"],
+        # All tasks of a step are on one node.
+        RENDEZVOUS: f"tcp://127.0.0.1:{10_000 + (31 * job + step) % 20_000}",
+    }
 
 
 def take_share(share: float) -> None:

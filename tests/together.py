@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony.training.parallel import DataParallel, Place
+from harmony.place import Place
+from harmony.training.parallel import DataParallel
 
 PATIENCE = 60.0
 

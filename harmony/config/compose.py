@@ -44,6 +44,11 @@ class Composed:
     overrides: list[str]
     launcher: str = "basic"
 
+    @property
+    def trains_here(self) -> bool:
+        """Whether the run trains on the machine that starts it."""
+        return self.launcher in ("basic", "local")
+
 
 def compose(overrides: Sequence[str]) -> Composed:
     """Compose ``conf/config.yaml`` with overrides.

@@ -31,6 +31,8 @@ from harmony.config.run_names import new_name, run_name, runs_root, settled_path
 from harmony.errors import RunDirectoryError, UserError
 from harmony.filelock import FileLock
 
+_ASKED, _ASK_SECONDS = 5, 0.05
+
 
 @dataclass
 class RunDirectory:
@@ -238,7 +240,12 @@ def _check_ours(path: Path) -> None:
 
 def _own(path: Path) -> FileLock:
     lock = FileLock(path / LOCK_FILE)
-    if not lock.acquire(wait=False):
+    for _ in range(_ASKED):
+        if lock.acquire(wait=False):
+            break
+        # Who only asks whether the directory is owned holds the lock for an instant.
+        time.sleep(_ASK_SECONDS)
+    else:
         raise RunDirectoryError(
             f"{path} is in use by {_holder(path / LOCK_FILE)}; wait for its end or take another "
             "run_dir"

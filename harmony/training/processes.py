@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from harmony.peers import ALONE, Peers
-from harmony.training.parallel import DataParallel, MakeAgent, Place
+from harmony.place import Place
+from harmony.training.parallel import DataParallel, MakeAgent
 
 log = logging.getLogger(__name__)
 

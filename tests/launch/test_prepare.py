@@ -7,7 +7,7 @@ from harmony.config.run_names import settled_path
 from harmony.errors import ConfigError, RunDirectoryError
 from launch import prepare as module
 from launch.prepare import prepare, register_sweep, settled
-from launch.sweep import Sweep, read_spec
+from launch.sweep import SubmittedJob, Sweep, read_spec
 
 pytestmark = pytest.mark.usefixtures("no_git")
 
@@ -90,19 +90,14 @@ def test_a_broken_off_submission_leaves_neither_old_code_nor_old_configurations(
     assert (second.sweep.code / "copied").exists()
 
 
-def test_code_that_jobs_run_stays(runs_root):
+@pytest.mark.usefixtures("runs_root")
+def test_code_that_jobs_run_stays():
     made = prepared(0, 1)
     made.write()
     (made.sweep.code / "old").touch()
-    made.sweep.jobs.append(module.Sweep.read(runs_root / "walk") and job())
+    made.sweep.jobs.append(SubmittedJob("12", [0]))
     made.write()
     assert (made.sweep.code / "old").exists()
-
-
-def job():
-    from launch.sweep import SubmittedJob
-
-    return SubmittedJob("12", [0])
 
 
 def test_the_parent_run_of_each_experiment_is_made_once(runs_root, monkeypatch):
