@@ -95,9 +95,8 @@ def check(store: str, root: Path, jobs: int, rows: int) -> list[str]:
     client = connect(store)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     wrong = []
-    children = client.search_runs(
-        [experiment.experiment_id], f"tags.`harmony.sweep` = '{root.name}' and params.number >= '0'"
-    )
+    runs = client.search_runs([experiment.experiment_id], f"tags.`harmony.sweep` = '{root.name}'")
+    children = [run for run in runs if "number" in run.data.params]
     parents = client.search_runs(
         [experiment.experiment_id], f"tags.`harmony.sweep_parent` = '{root.name}'"
     )

@@ -44,7 +44,10 @@ class Place:
         local_rank = _number(environment, LOCAL_RANK) if LOCAL_RANK in environment else rank
         if size < 1 or rank >= size:
             raise ConfigError(f"{RANK} must be below {SIZE}={size}, got {rank}")
-        return cls(rank, size, local_rank, environment[RENDEZVOUS])
+        where = environment[RENDEZVOUS]
+        if not where.startswith(("tcp://", "file:///")):
+            raise ConfigError(f"{RENDEZVOUS} must be tcp://HOST:PORT or file:///PATH, got {where}")
+        return cls(rank, size, local_rank, where)
 
     def check(self, batch_size: int) -> None:
         """Refuses a batch that can't be divided equally.

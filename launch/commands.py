@@ -1,7 +1,9 @@
 """What ``python -m launch`` does with a sweep."""
 
+import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from harmony.config import check
 from harmony.config import sweep as sweeps
@@ -34,6 +37,7 @@ from launch.table import as_json, render
 
 _KILL_SECONDS = 90.0
 _POLL_SECONDS = 3.0
+_OF_A_SUBMISSION = ("_target_", "submitit_folder", "dry_run", "wait")  # not of what follows it
 
 
 def status(sweep: Sweep, *, as_json: bool) -> int:
@@ -166,18 +170,19 @@ def changed(sweep: Sweep, changes: Sequence[str]) -> dict[str, Any]:
     """
     schema = OmegaConf.structured(LocalConf if sweep.launcher == "local" else SlurmConf)
     node = OmegaConf.merge(schema, {k: v for k, v in sweep.params.items() if k in schema})
+    names, given = [str(name) for name in schema if name not in _OF_A_SUBMISSION], set()
     for change in changes:
         key = change.partition("=")[0].removeprefix("hydra.launcher.")
-        if "=" not in change or key not in schema:
-            names = nearest(key, [str(name) for name in schema])
-            raise ConfigError(f"{change}: expected hydra.launcher.KEY=VALUE{names}")
+        if "=" not in change or key not in names:
+            raise ConfigError(f"{change}: expected hydra.launcher.KEY=VALUE{nearest(key, names)}")
         try:
             node.merge_with_dotlist([change.removeprefix("hydra.launcher.")])
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, YAMLError) as error:
             raise ConfigError(f"{change}: {str(error).splitlines()[0]}") from error
-    plain = OmegaConf.to_container(node, resolve=True)
+        given.add(key)
+    plain = OmegaConf.to_container(node)  # unresolved: ${NAME} in what is set is the shell's
     assert isinstance(plain, dict)
-    return {**sweep.params, **{str(key): value for key, value in plain.items()}}
+    return {**sweep.params, **{str(k): value for k, value in plain.items() if k in given}}
 
 
 def _submit(prepared: Prepared) -> int:
@@ -234,19 +239,28 @@ def _stop(sweep: Sweep, jobs: Sequence[SubmittedJob]) -> None:
             os.kill(int(job.id.split("-")[1]), signal.SIGTERM)
         elif is_local(job):  # its supervisor was killed, its runs may go on
             for pid in owners(sweep, job):
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, signal.SIGTERM)
 
 
 def owners(sweep: Sweep, job: SubmittedJob) -> list[int]:
-    """Processes that own directories of a job's runs.
+    """Processes of this machine that own directories of a job's runs.
 
     Args:
         sweep: of the runs.
         job: of this machine.
     """
-    run_dirs = [Path(sweep.runs[index].run_dir) for index in job.runs]
-    locks = [run_dir / LOCK_FILE for run_dir in run_dirs if is_owned(run_dir)]
-    return [int(json.loads(lock.read_text(encoding="utf-8"))["pid"]) for lock in locks]
+    found = []
+    for run_dir in (Path(sweep.runs[index].run_dir) for index in job.runs):
+        if not is_owned(run_dir):
+            continue
+        try:
+            holder = json.loads((run_dir / LOCK_FILE).read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # it has the lock and has not yet written who it is
+        if holder["host"] == platform.node():
+            found.append(int(holder["pid"]))
+    return found
 
 
 def _wait_for_end(sweep: Sweep, runs: set[int]) -> None:

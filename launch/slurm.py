@@ -75,7 +75,8 @@ def launch(
     directory = prepared.sweep.directory
     check_room(directory)
     with Sweep.lock(directory):  # another submission may have come between
-        submit_runs(prepare(runs, overrides, launcher, params), largest)
+        prepared = prepare(runs, overrides, launcher, params)
+        submit_runs(prepared, largest)
     return _wait(prepared.sweep) if params["wait"] else 0
 
 
@@ -93,7 +94,7 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
     if room is not None and room < len(jobs):
         prepared.others.append(
             f"{len(jobs) - room:,} jobs are more than the cluster lets you submit now "
-            "(MaxSubmitJobs); the same command submits them later, or python -m launch retry"
+            f"(MaxSubmitJobs); later: python -m launch retry {sweep.directory}"
         )
         jobs = jobs[:room]
     register_sweep(sweep, prepared.composed)

@@ -182,7 +182,8 @@ class Supervisor:
     def _ask(self, signum: int, _frame: object) -> None:
         if self.asked is None or self.asked == signal.SIGUSR2:
             self.asked = signum
-        self.asked_times += 1
+        if signum == self.asked:  # another one would reach runs as a second Ctrl-C
+            self.asked_times += 1
 
 
 def death(code: int) -> signal.Signals | None:

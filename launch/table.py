@@ -58,8 +58,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(row.restarts + 1 if row.env_step or row.restarts else 0),
         f"({row.why})" if row.state == "PENDING" and row.why else row.node,
         row.job,
-        " ".join(word.rpartition(".")[2] for word in row.what.split()) or row.name,
+        " ".join(_bare(word) for word in row.what.split()) or row.name,
     )
+
+
+def _bare(override: str) -> str:
+    key, sign, value = override.partition("=")
+    return f"{key.rpartition('.')[2]}={value}" if sign else override
 
 
 def _short(number: int) -> str:

@@ -24,6 +24,7 @@ def test_one_process_where_nothing_is_said():
     [
         ({"HARMONY_RANK": ""}, "needs HARMONY_RANK too"),
         ({"HARMONY_RENDEZVOUS": ""}, "needs HARMONY_RENDEZVOUS too"),
+        ({"HARMONY_RENDEZVOUS": "n1:7"}, "must be tcp://HOST:PORT or file:///PATH, got n1:7"),
         ({"HARMONY_RANK": "2"}, "HARMONY_RANK must be below HARMONY_WORLD_SIZE=2, got 2"),
         ({"HARMONY_RANK": "-1"}, "whole number of at least 0, got '-1'"),
         ({"HARMONY_WORLD_SIZE": "two"}, "whole number of at least 0, got 'two'"),

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_package_is_listed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = {path.parent.relative_to(ROOT) for path in (ROOT / "harmony").rglob("__init__.py")}
+    inits = [path for top in ("harmony", "launch") for path in (ROOT / top).rglob("__init__.py")]
+    found = {path.parent.relative_to(ROOT) for path in inits}
     assert set(listed) == {".".join(path.parts) for path in found} | {"harmony.conf"}
 
 
@@ -24,7 +25,7 @@ def wheel(tmp_path_factory):
     """A wheel of a copy of the checkout, so that the checkout gets no build directories."""
     source = tmp_path_factory.mktemp("source")
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("harmony", "conf"):
+    for name in ("harmony", "launch", "conf"):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(ROOT / name, source / name)

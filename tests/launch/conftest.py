@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import time
 
 import pytest
@@ -55,7 +56,10 @@ def make_run():
 
 @pytest.fixture
 def make_sweep(tmp_path):
-    """Makes a sweep of so many runs of 100 steps, one job for each list of runs."""
+    """Makes a sweep of so many runs of 100 steps, one job for each list of runs.
+
+    Jobs whose ids begin with local are of this machine.
+    """
 
     def make(count=2, jobs=None, launcher="slurm", params=None, written=True):
         root = tmp_path / "runs" / "walk"
@@ -63,6 +67,8 @@ def make_sweep(tmp_path):
         jobs = {} if jobs is None else jobs
         made = Sweep(root, ["seed=0,1", "sweep=walk"], launcher, params or {}, runs)
         made.jobs = [SubmittedJob(job, list(held)) for job, held in jobs.items()]
+        for job in made.jobs:
+            job.host = platform.node() if job.id.startswith("local") else ""
         if written:
             made.write()
         return made

@@ -250,18 +250,3 @@ def test_many_jobs_take_several_questions(slurm, monkeypatch):
         slurm.job(f"{number + 1}_0", "RUNNING", "n1")
     assert len(job_states([f"{number + 1}_0" for number in range(5)])) == 5
     assert len(slurm.calls("squeue")) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "account", "limit"),
-    [
-        ("", None, None),
-        ("mine|\n", None, None),
-        ("mine|100\nother|\n", None, None),
-        ("mine|100\nother|40\n", None, 100),
-        ("mine|100\nother|40\n", "other", 40),
-        ("mine|100\n", "none", None),
-    ],
-)
-def test_the_limit_of_jobs(text, account, limit):
-    assert submit_limit(text, account) == limit

@@ -1,4 +1,6 @@
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -7,7 +9,8 @@ from collections import namedtuple
 
 import pytest
 
-from harmony.errors import ConfigError
+from harmony.config.run_files import LOCK_FILE
+from harmony.errors import ConfigError, RunDirectoryError
 from launch import commands
 from launch.runs import run_facts
 from launch.states import process_start, sweep_rows
@@ -122,8 +125,9 @@ def process():
     """Starts a process that ends with SIGTERM; stops it at the end."""
     made = []
 
-    def start(code="import time; time.sleep(60)"):
-        made.append(subprocess.Popen([sys.executable, "-IS", "-c", code], stdout=subprocess.PIPE))
+    def start(code="import time; time.sleep(60)", *arguments):
+        command = [sys.executable, "-IS", "-c", code, *arguments]
+        made.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         return made[-1]
 
     yield start
@@ -141,6 +145,86 @@ def test_cancel_of_a_local_sweep_stops_its_supervisor(make_sweep, process, monke
     assert commands.cancel(sweep, []) == 0
     assert supervisor.returncode == -signal.SIGTERM
     assert "1 KILLED" in capsys.readouterr().out
+
+
+OWNS = """
+import fcntl, json, os, platform, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+json.dump({"pid": os.getpid(), "host": sys.argv[2] or platform.node()}, file); file.flush()
+print(1, flush=True); time.sleep(60)
+"""
+
+
+@pytest.fixture
+def own(process):
+    """Starts a process that owns a run's directory."""
+
+    def start(run_dir, host=""):
+        owner = process(OWNS, str(run_dir / LOCK_FILE), host)
+        owner.stdout.readline()
+        return owner
+
+    return start
+
+
+DEAD = "local-1-1"  # a supervisor that was killed; another process has its number
+
+
+def test_owners_are_the_living_processes_of_this_machine(make_sweep, make_run, own):
+    sweep = make_sweep(5, {DEAD: [0, 1, 2, 3], "12": [4]}, "local")
+    paths = [make_run(sweep.directory / f"r{index}", [None]) for index in range(5)]
+    first, _elsewhere = own(paths[0]), own(paths[1], "node7")
+    # one is left of a process that was killed, one was never begun
+    (paths[2] / LOCK_FILE).write_text(f'{{"pid": {os.getpid()}, "host": "{platform.node()}"}}')
+    assert commands.owners(sweep, sweep.jobs[0]) == [first.pid]
+    last = own(paths[4])
+    assert commands.owners(sweep, sweep.jobs[1]) == [last.pid]
+
+
+def test_an_owner_that_has_not_yet_said_who_it_is_is_none(make_sweep, make_run, own):
+    sweep = make_sweep(1, {DEAD: [0]}, "local")
+    path = make_run(sweep.directory / "r0", [None])
+    own(path)
+    os.truncate(path / LOCK_FILE, 0)
+    assert commands.owners(sweep, sweep.jobs[0]) == []
+
+
+def test_cancel_of_a_local_sweep_without_its_supervisor_stops_what_is_left(
+    make_sweep, make_run, own, monkeypatch, capsys
+):
+    monkeypatch.setattr(commands, "_POLL_SECONDS", 0.02)
+    sweep = make_sweep(3, {DEAD: [0, 1, 2]}, "local")
+    paths = [make_run(sweep.directory / f"r{index}", [None]) for index in range(3)]
+    left = [own(path) for path in paths[:2]]
+    assert commands.cancel(sweep, []) == 0
+    assert [owner.wait(10) for owner in left] == [-signal.SIGTERM] * 2
+    out = capsys.readouterr().out
+    assert "cancelled 2 runs" in out
+    assert "3 runs: 3 KILLED" in out
+    assert Sweep.read(sweep.directory).jobs[0].cancelled
+    assert [run_facts(path).ended for path in paths] == ["KILLED"] * 3
+
+
+def test_an_owner_that_ends_before_its_signal_is_no_error(make_sweep, process, monkeypatch):
+    gone = process("")
+    gone.wait()
+    sweep = make_sweep(1, {DEAD: [0]}, "local")
+    monkeypatch.setattr(commands, "owners", lambda _sweep, _job: [gone.pid])
+    commands._stop(sweep, sweep.jobs)
+
+
+@pytest.mark.parametrize("command", [show, commands.retry, lambda s: commands.cancel(s, [])])
+def test_a_local_sweep_of_another_machine_is_left_alone(make_sweep, process, command):
+    supervisor = process()
+    sweep = make_sweep(1, {f"local-{supervisor.pid}-{process_start(supervisor.pid)}": [0]}, "local")
+    sweep.jobs[0].host = "node7"
+    sweep.write()
+    before = (sweep.directory / "sweep.json").read_bytes()
+    with pytest.raises(RunDirectoryError, match="the sweep runs on node7 without a scheduler"):
+        command(sweep)
+    assert supervisor.poll() is None
+    assert (sweep.directory / "sweep.json").read_bytes() == before
 
 
 def test_cancel_waits_for_the_end(make_sweep, monkeypatch):
@@ -175,12 +259,59 @@ def test_retry_of_a_local_sweep_starts_in_the_background(make_sweep, make_run, m
     monkeypatch.setattr(
         "launch.local._start_detached", lambda _sweep, runs: began.append(runs) or os.getpid()
     )
-    assert commands.retry(sweep) == 0
+    assert commands.retry(sweep, ["hydra.launcher.slots=3"]) == 0
     assert began == [[0]]
     assert "1 runs started in the background" in capsys.readouterr().out
     again = Sweep.read(sweep.directory)
     assert again.jobs[-1].runs == [0]
+    assert again.jobs[-1].host == platform.node()
+    assert again.params == params | {"slots": 3}
     assert sweep_rows(again)[0].state != "FAILED"
+
+
+def test_changed_settings(make_sweep):
+    params = {"mem_gb": 4, "setup": ["cd ${TMPDIR}"], "extra": 1, "dry_run": False}
+    sweep = make_sweep(params=params)
+    assert commands.changed(sweep, []) == params
+    changes = ["hydra.launcher.mem_gb=64", "hydra.launcher.qos=long", "timeout_min=90"]
+    assert commands.changed(sweep, changes) == params | {
+        "mem_gb": 64, "qos": "long", "timeout_min": 90,
+    }  # fmt: skip
+    assert commands.changed(sweep, ["hydra.launcher.mem_gb=null"]) == params | {"mem_gb": None}
+    setup = ["module load cuda", "cd ${SCRATCH}"]
+    given = [f"hydra.launcher.setup={json.dumps(setup)}"]
+    assert commands.changed(sweep, given) == params | {"setup": setup}
+    assert sweep.params == params
+
+
+@pytest.mark.parametrize(
+    ("launcher", "change", "part"),
+    [
+        ("slurm", "hydra.launcher.mem_bg=64", "KEY=VALUE; did you mean 'mem_gb'?"),
+        ("slurm", "hydra.launcher.slots=2", "KEY=VALUE (has: account,"),
+        ("local", "hydra.launcher.mem_gb=64", "(has: max_crashes, runs_per_gpu, slots)"),
+        ("slurm", "hydra.launcher.mem_gb", "KEY=VALUE; did you mean 'mem_gb'?"),
+        ("slurm", "seed=5", "KEY=VALUE (has: account,"),
+        ("slurm", "3", "KEY=VALUE (has: account,"),
+        ("slurm", "hydra.launcher.mem_gb=lots", "'lots' of type 'str' could not be converted to"),
+        ("local", "hydra.launcher.slots=1.5", "Value '1.5' of type 'float' could not be converted"),
+        ("slurm", "hydra.launcher.timeout_min=null", "field 'timeout_min' is not Optional"),
+        ("slurm", "hydra.launcher.setup=[a", "while parsing a flow sequence"),
+        # a submission's own
+        ("slurm", "hydra.launcher.dry_run=true", "expected hydra.launcher.KEY=VALUE"),
+        ("local", "hydra.launcher.wait=true", "expected hydra.launcher.KEY=VALUE"),
+        ("slurm", "hydra.launcher._target_=os.system", "expected hydra.launcher.KEY=VALUE"),
+    ],
+)
+def test_a_wrong_change_is_refused_in_one_line(make_sweep, launcher, change, part):
+    sweep = make_sweep(launcher=launcher, params={"runs_per_gpu": 1})
+    before = (sweep.directory / "sweep.json").read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        commands.retry(sweep, ["hydra.launcher.runs_per_gpu=2", change])
+    assert str(caught.value).startswith(f"{change}: ")
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (sweep.directory / "sweep.json").read_bytes() == before
 
 
 def test_a_second_command_waits_for_the_first(make_sweep, process, slurm):

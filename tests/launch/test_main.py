@@ -28,7 +28,11 @@ def called(monkeypatch):
         (["status", "--json"], ("status", (), {"as_json": True})),
         (["logs"], ("logs", (None, 20), {"follow": False})),
         (["logs", "3", "--lines", "5", "--follow"], ("logs", (3, 5), {"follow": True})),
-        (["retry"], ("retry", (), {})),
+        (["retry"], ("retry", ([],), {})),
+        (
+            ["retry", "hydra.launcher.mem_gb=64", "hydra.launcher.qos=null"],
+            ("retry", (["hydra.launcher.mem_gb=64", "hydra.launcher.qos=null"],), {}),
+        ),
         (["cancel"], ("cancel", ([],), {})),
         (["cancel", "1", "2"], ("cancel", ([1, 2],), {})),
         (["extend", "seed=5,6", "harmony=on"], ("extend", (["seed=5,6", "harmony=on"],), {})),
@@ -56,7 +60,8 @@ def test_help(capsys, argv):
         (["status", "nowhere"], "no sweep in"),
         (["logs", "SWEEP", "x"], "invalid int value"),
         (["extend", "SWEEP"], "required: overrides"),
-        (["retry", "SWEEP", "3"], "unrecognized arguments: 3"),
+        (["retry", "SWEEP", "--mem-gb", "3"], "unrecognized arguments: --mem-gb"),
+        (["status", "SWEEP", "3"], "unrecognized arguments: 3"),
         (["cancel", "SWEEP", "seed=1"], "invalid int value"),
     ],
 )
@@ -71,6 +76,18 @@ def test_a_mistake_is_one_line(make_sweep, called, capsys, argv, part):
     assert called == []
 
 
+@pytest.mark.parametrize("change", ["3", "seed=5", "hydra.launcher.mem_bg=64"])
+def test_what_is_no_setting_of_the_launcher_is_refused_in_one_line(make_sweep, capsys, change):
+    sweep = make_sweep()
+    before = (sweep.directory / "sweep.json").read_bytes()
+    assert main(["retry", str(sweep.directory), change]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {change}: expected hydra.launcher.KEY=VALUE")
+    assert err.count("\n") == 1
+    assert (sweep.directory / "sweep.json").read_bytes() == before
+
+
 def test_a_sweep_is_named_or_given_as_a_path(make_sweep, runs_root, monkeypatch):
     sweep = make_sweep()
     assert sweep.directory == runs_root / "walk"
@@ -83,7 +100,10 @@ def test_a_sweep_is_named_or_given_as_a_path(make_sweep, runs_root, monkeypatch)
 
 
 @pytest.mark.usefixtures("runs_root")
-@pytest.mark.parametrize(("command", "more"), [("retry", []), ("extend", ["seed=5"])])
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("retry", []), ("retry", ["hydra.launcher.mem_gb=64"]), ("extend", ["seed=5"])],
+)
 def test_what_adds_to_a_sweep_goes_on_with_the_sweeps_code(
     make_sweep, called, tmp_path, command, more
 ):
@@ -109,7 +129,7 @@ def test_the_sweeps_own_code_does_not_go_on_elsewhere(make_sweep, called, monkey
     (sweep.code / "launch").mkdir(parents=True)
     monkeypatch.setattr(module, "__file__", str(sweep.code / "launch" / "__main__.py"))
     assert main(["retry", str(sweep.directory)]) == 0
-    assert called == [("retry", (), {})]
+    assert called == [("retry", ([],), {})]
 
 
 def test_it_runs_as_a_program():

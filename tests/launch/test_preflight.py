@@ -15,6 +15,7 @@ from launch.preflight import (
     check_directories,
     check_memory,
     check_partition,
+    check_processes,
     check_room,
     check_timing,
     check_tracking,
@@ -243,3 +244,24 @@ def test_everything_is_checked_local_things_first(slurm, tmp_path, make_run):
     local = tmp_path / "l"
     with pytest.raises(ConfigError, match="sqlite breaks"):
         check_all(params(), [(local, composed(local, uri="sqlite:////x.db"))])
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"runs_per_gpu": 2}, "a run on several GPUs shares none; take runs_per_gpu=1"),
+        ({"nodes": 2}, "are on one node; take nodes=1"),
+        ({"gpus_per_node": 3}, "set gpus_per_node=4, got 3"),
+        ({"gpus_per_node": 4}, "batch_size=6 can't be divided among 4 processes"),
+    ],
+)
+def test_processes_that_can_not_share_a_run(changes, part, tmp_path):
+    run = composed(tmp_path)
+    run.config["replay"]["batch_size"] = 6
+    with pytest.raises(ConfigError, match=part) as caught:
+        check_processes(params(tasks_per_node=4, **changes), [run])
+    assert "\n" not in str(caught.value)
+    run.config["replay"]["batch_size"] = 8
+    check_processes(params(tasks_per_node=4, gpus_per_node=4), [run])
+    check_processes(params(tasks_per_node=4, gpus_per_node=None), [run])
+    check_processes(params(tasks_per_node=1, runs_per_gpu=2), [run])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch import job
-from launch.sweep import read_spec
+from launch.sweep import Sweep, read_spec
 from tests.launch import fake_slurm
 from tests.launch.submitting import one_line
 
@@ -140,12 +140,56 @@ def test_what_sbatch_says_is_one_line_with_a_cure(runs, slurm, text, part):
         (["tracking=local"], "sqlite breaks when several machines write"),
     ],
 )  # fmt: skip
-def test_what_can_not_work_is_refused_before_anything_is_written(runs, slurm, overrides, part):
+def test_what_can_not_work_is_refused_before_anything_is_written(
+    runs, slurm, monkeypatch, overrides, part
+):
+    monkeypatch.setattr(Sweep, "lock", lambda _directory: pytest.fail("it waits for others"))
     code, out, err = runs.submit("seed=0,1", *overrides)
     assert (code, out) == (2, "")
     assert one_line(err, part)
     assert slurm.scripts == []
-    assert not (runs.directory / "sweep.json").exists()
+    assert not runs.root.exists()
+
+
+@pytest.mark.parametrize("state", ["up", "down", "drain", "inact"])
+def test_jobs_may_wait_in_a_partition_that_is_down_but_not_in_one_that_takes_none(
+    runs, slurm, state
+):
+    slurm.set(partitions=fake_slurm.PARTITIONS.replace("long|up", f"long|{state}"))
+    code, _, err = runs.submit("seed=0,1", "hydra.launcher.partition=long")
+    if state in ("up", "down"):
+        assert (code, err) == (0, "")
+        assert len(runs.read().jobs) == 2
+    else:
+        assert code == 2
+        assert one_line(err, "partition=long: it takes no jobs now", "there are debug, long")
+        assert not runs.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["device=cuda"], "device=cuda needs a CUDA device that is not here (0 found)"),
+        (["precision=fp16"], "precision=fp16 needs a CUDA device, got device=cpu"),
+        (["device=cuda", "precision=fp16"], "device=cuda needs a CUDA device that is not here"),
+    ],
+)
+def test_the_device_is_asked_of_the_machine_that_trains(runs, slurm, monkeypatch, overrides, part):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for launcher in ("basic", "local"):
+        code, out, err = runs.command("seed=0,1", *overrides, launcher=launcher)
+        assert (code, out) == (2, "")
+        assert one_line(err, part)
+        assert not runs.root.exists()
+    memory = ["hydra.launcher.mem_gb=4", "hydra.launcher.timeout_min=60"]
+    code, _, err = runs.command("seed=0,1", *overrides, *memory, launcher="slurm")
+    assert (code, err) == (0, "")
+    assert len(slurm.scripts) == 1
+    given = [read_spec(runs.read().spec(index)).config for index in range(2)]
+    for key, _, value in (override.partition("=") for override in overrides):
+        wanted = {"format": value} if key == "precision" else value
+        assert [config[key] == wanted or wanted.items() <= config[key].items() for config in given]
 
 
 @pytest.mark.parametrize(

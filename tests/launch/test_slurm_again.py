@@ -1,7 +1,11 @@
 """What happens with a sweep after its submission: the command again, retry, extend, cancel."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
+from harmony.errors import ConfigError
 from launch import commands
 from launch.sweep import read_spec
 from tests.launch import fake_slurm
@@ -84,14 +88,48 @@ def test_what_the_cluster_has_no_room_for_is_submitted_by_the_same_command_later
     code, out, _ = runs.submit("seed=0,1,2,3,4")
     assert code == 0
     assert "3 of 5 runs submitted in 3 jobs: 100\n" in out
-    assert "2 jobs are more than the cluster lets you submit now" in out
+    later = f"(MaxSubmitJobs); later: python -m launch retry {runs.directory}\n"
+    assert f"  2 jobs are more than the cluster lets you submit now {later}" in out
+    assert "5 runs: 2 MISSING, 3 PENDING" in out
+    assert [job.runs for job in runs.read().jobs] == [[0], [1], [2]]
     _, out, _ = runs.submit("seed=0,1,2,3,4")
     assert "0 of 5 runs submitted in 0 jobs\n" in out
+    assert f"  2 jobs are more than the cluster lets you submit now {later}" in out
     for number in range(3):
         slurm.job(f"100_{number}", "RUNNING" if number else "FAILED", "n1")
     _, out, _ = runs.submit("seed=0,1,2,3,4")
     assert "1 of 5 runs submitted in 1 jobs: 101\n" in out
     assert [job.runs for job in runs.read().jobs] == [[0], [1], [2], [3]]
+    assert f"  1 jobs are more than the cluster lets you submit now {later}" in out
+    slurm.set(submit_limits=[["default", "10"]])
+    _, out, _ = runs.submit("seed=0,1,2,3,4")
+    assert "1 of 5 runs submitted in 1 jobs: 102\n" in out
+    assert "more than the cluster" not in out
+    assert [job.runs for job in runs.read().jobs] == [[0], [1], [2], [3], [4]]
+
+
+def test_retry_submits_what_the_cluster_had_no_room_for(runs, slurm, capsys):
+    slurm.set(submit_limits=[["default", ""], ["mine", "2"]])
+    packed = ("hydra.launcher.account=mine", "hydra.launcher.runs_per_gpu=2")
+    _, out, _ = runs.submit("seed=0,1,2,3,4", *packed)
+    assert "4 of 5 runs submitted in 2 jobs: 100\n" in out
+    assert "1 jobs are more than the cluster lets you submit now" in out
+    for job in slurm.jobs:
+        slurm.job(job, "RUNNING", "n1")
+    assert commands.retry(runs.read()) == 0
+    assert "0 of 5 runs submitted in 0 jobs\n" in capsys.readouterr().out
+    slurm.job("100_0", "CANCELLED", "n1")
+    assert commands.retry(runs.read()) == 0
+    assert "2 of 5 runs submitted in 1 jobs: 101\n" in capsys.readouterr().out
+    slurm.set(submit_limits=[["default", ""], ["mine", ""]])
+    assert commands.retry(runs.read()) == 0
+    assert "1 of 5 runs submitted in 1 jobs: 102\n" in capsys.readouterr().out
+    assert [job.runs for job in runs.read().jobs] == [[0, 1], [2, 3], [0, 1], [4]]
+
+
+def clock(sleep):
+    """The module `time` for those that wait; subprocess sleeps too, with its own."""
+    return SimpleNamespace(sleep=sleep, monotonic=time.monotonic)
 
 
 def test_waiting_shows_how_it_has_ended(runs, slurm, monkeypatch):
@@ -99,10 +137,32 @@ def test_waiting_shows_how_it_has_ended(runs, slurm, monkeypatch):
         slurm.job("100_0", "FAILED", "n1")
         slurm.job("100_1", "COMPLETED", "n1")
 
-    monkeypatch.setattr("launch.slurm.time.sleep", ended)
+    monkeypatch.setattr("launch.slurm.time", clock(ended))
     code, out, _ = runs.submit("seed=0,1", "hydra.launcher.wait=true")
     assert code == 1
     assert "2 runs: 2 FAILED" in out
+
+
+def test_waiting_outlasts_a_controller_that_does_not_answer(runs, slurm, monkeypatch, caplog):
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 1:
+            slurm.fail("squeue", fake_slurm.UNREACHABLE)
+        elif len(slept) == 2:
+            slurm.mend("squeue")
+        else:
+            slurm.job("100", "FAILED", "n1")
+
+    monkeypatch.setattr("launch.slurm.time", clock(sleep))
+    code, out, _ = runs.submit("seed=0", "hydra.launcher.wait=true")
+    assert code == 1
+    assert "1 runs: 1 FAILED" in out
+    assert slept == [20.0] * 3
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "launch.slurm"]
+    assert "slurmctld does not answer" in warning
+    assert warning.endswith("; asked again in 20 s")
 
 
 def test_retry_submits_only_what_has_failed(runs, slurm, capsys):
@@ -117,6 +177,56 @@ def test_retry_submits_only_what_has_failed(runs, slurm, capsys):
     assert commands.retry(runs.read()) == 0
     assert "nothing to submit" in capsys.readouterr().out
     assert len(slurm.scripts) == 2
+
+
+def test_retry_with_other_settings_of_the_launcher(runs, slurm, capsys):
+    runs.submit("seed=0,1,2")
+    assert "#SBATCH --mem=3GB" in slurm.scripts[0]
+    slurm.job("100_1", "OUT_OF_MEMORY", "n1")
+    before = runs.read().params
+    assert commands.retry(runs.read(), ["hydra.launcher.mem_gb=7"]) == 0
+    assert "1 of 3 runs submitted in 1 jobs: 101\n" in capsys.readouterr().out
+    assert "#SBATCH --mem=7GB" in slurm.scripts[1]
+    assert runs.read().params == before | {"mem_gb": 7}
+    slurm.job("101", "OUT_OF_MEMORY", "n1")
+    assert commands.retry(runs.read()) == 0  # from now on
+    assert "#SBATCH --mem=7GB" in slurm.scripts[2]
+
+
+def test_retry_with_settings_that_the_cluster_does_not_have_changes_nothing(runs, slurm):
+    runs.submit("seed=0,1")
+    slurm.job("100_1", "OUT_OF_MEMORY", "n1")
+    before = (runs.directory / "sweep.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"mem_gb=64: partition debug has 7\.8125 at most"):
+        commands.retry(runs.read(), ["hydra.launcher.mem_gb=64"])
+    assert (runs.directory / "sweep.json").read_bytes() == before
+    assert len(slurm.scripts) == 1
+
+
+def test_extend_submits_new_runs_alone(runs, slurm, capsys):
+    slurm.set(submit_limits=[["default", "2"]])
+    runs.submit("seed=0,1,2")
+    slurm.set(submit_limits=[["default", ""]])
+    slurm.job("100_0", "CANCELLED")
+    slurm.job("100_1", "FAILED")
+    assert commands.extend(runs.read(), ["seed=2,5"]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 4 runs submitted in 1 jobs: 101\n" in out
+    assert "4 runs: 1 FAILED, 1 KILLED, 1 MISSING, 1 PENDING" in out
+    assert [job.runs for job in runs.read().jobs] == [[0], [1], [3]]
+    assert commands.extend(runs.read(), ["seed=2,5"]) == 0
+    assert capsys.readouterr().out == "nothing to submit\n"
+
+
+def test_extend_asks_the_machine_that_trains_for_its_device(runs, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    runs.submit("seed=0")
+    assert commands.extend(runs.read(), ["seed=1", "device=cuda"]) == 0
+    assert read_spec(runs.read().spec(1)).config["device"] == "cuda"
+    sweep = runs.read()
+    sweep.launcher = "local"
+    with pytest.raises(ConfigError, match="device=cuda needs a CUDA device that is not here"):
+        commands.extend(sweep, ["seed=2", "device=cuda"])
 
 
 def test_extend_adds_runs_and_keeps_the_old_ones(runs, capsys):

@@ -1,10 +1,12 @@
 import os
+import platform
 import subprocess
 import sys
 import time
 
 import pytest
 
+from harmony.errors import RunDirectoryError
 from harmony.filelock import FileLock
 from launch.cluster import ClusterError, JobState
 from launch.runs import RunFacts
@@ -139,14 +141,28 @@ def test_slurm_that_does_not_answer_is_no_reason_to_call_runs_dead(slurm, make_s
         sweep_rows(make_sweep(1, {"12": [0]}))
 
 
+def here(name):
+    return SubmittedJob(name, [0], host=platform.node())
+
+
 def test_a_process_is_known_by_its_start_too():
     pid = os.getpid()
-    assert local_is_alive(SubmittedJob(f"local-{pid}-{process_start(pid)}", [0]))
-    assert not local_is_alive(SubmittedJob(f"local-{pid}-1", [0]))  # another one with its number
+    assert local_is_alive(here(f"local-{pid}-{process_start(pid)}"))
+    assert not local_is_alive(here(f"local-{pid}-1"))  # another one with its number
     child = subprocess.Popen([sys.executable, "-IS", "-c", ""])
     child.wait()
     assert process_start(child.pid) is None
-    assert not local_is_alive(SubmittedJob(f"local-{child.pid}-None", [0])), "no process, no start"
+    assert not local_is_alive(here(f"local-{child.pid}-None")), "no process, no start"
+
+
+def test_a_process_of_another_machine_is_not_judged_from_here(make_sweep):
+    own = f"local-{os.getpid()}-{process_start(os.getpid())}"
+    sweep = make_sweep(1, {own: [0]}, "local")
+    sweep.jobs[0].host = "node7"
+    with pytest.raises(RunDirectoryError, match=r"^the sweep runs on node7 .*steer it there$"):
+        local_is_alive(sweep.jobs[0])
+    with pytest.raises(RunDirectoryError, match="the sweep runs on node7"):
+        sweep_rows(sweep)
 
 
 def test_a_local_run_lives_while_its_supervisor_or_its_process_does(make_sweep, make_run):

@@ -118,3 +118,11 @@ def test_a_refusal_is_one_line(slurm, sweep, text, part):
         submit(made, make_jobs(made, [0, 1]), 10, lambda: None)
     assert "\n" not in str(caught.value)
     assert type(made).read(made.directory).jobs == []
+
+
+def test_the_processes_of_a_run_start_and_end_together():
+    params = {"tasks_per_node": 2, "cpus_per_task": 4, "srun_args": ["--mpi=none"]}
+    assert srun(params, 1) == [
+        "srun", "--ntasks=2", "--nodes=1", "--unbuffered", "--cpus-per-task=4",
+        "--kill-on-bad-exit=1", "--mpi=none", "env", "HARMONY_WORLD_SIZE=2",
+    ]  # fmt: skip

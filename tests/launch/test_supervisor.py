@@ -211,6 +211,48 @@ time.sleep(30)
     assert ends(supervisor) == ["KILLED"]
 
 
+def test_a_second_ctrl_c_is_passed_on(make):
+    patient = """
+import os, signal, sys, time
+seen = []
+def note(signum, frame):
+    seen.append(signum)
+    print(signal.Signals(signum).name, flush=True)
+    if len(seen) == 2:
+        sys.exit(130)
+    os.kill(os.getppid(), signum)
+signal.signal(signal.SIGINT, note)
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(30)
+"""
+    supervisor = make(patient)
+    supervisor.run()
+    assert (supervisor.asked, supervisor.asked_times) == (signal.SIGINT, 2)
+    assert supervisor.tasks[0].log.read_text() == "SIGINT\nSIGINT\n"
+    assert ends(supervisor) == ["KILLED"]
+
+
+@pytest.mark.parametrize("later", ["SIGTERM", "SIGUSR2"])
+def test_another_signal_after_a_ctrl_c_is_no_second_ctrl_c(make, later):
+    saves = f"""
+import os, signal, sys, time
+def note(signum, frame):
+    print(signal.Signals(signum).name, flush=True)
+    os.kill(os.getppid(), signal.{later})
+    time.sleep(0.3)  # a second SIGINT would interrupt this
+    sys.exit(130)
+for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(signum, note)
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(30)
+"""
+    supervisor = make(saves)
+    supervisor.run()
+    assert (supervisor.asked, supervisor.asked_times) == (signal.SIGINT, 1)
+    assert supervisor.tasks[0].log.read_text() == "SIGINT\n"
+    assert ends(supervisor) == ["KILLED"]
+
+
 @pytest.mark.parametrize(
     ("name", "max_crashes", "end"),
     [("SIGTERM", 3, "KILLED"), ("SIGUSR2", 3, "SAVED"), ("SIGUSR2", 0, "FAILED")],

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -47,8 +48,9 @@ def test_only_the_last_column_is_cut(width):
     line = text.splitlines()[1]
     assert line.endswith("…")
     assert "12_0" in line
-    fixed = line.index("env.task")
+    fixed = line.index("task=walker")
     assert len(line) == max(width, fixed + 12)
+    assert "env." not in line
 
 
 def test_a_wide_terminal_cuts_nothing():
@@ -60,6 +62,43 @@ def test_a_wide_terminal_cuts_nothing():
 def test_the_width_of_the_terminal_is_asked_for(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
     assert len(render([row(what="y" * 500)]).splitlines()[1]) == 110
+
+
+def test_without_a_terminal_there_is_room_for_200_characters(monkeypatch):
+    def nothing(_descriptor):
+        raise OSError("no terminal")
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", nothing)
+    assert len(render([row(what="y" * 500)]).splitlines()[1]) == 200
+    assert "…" not in render([row(what="y" * 100)])
+
+
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ("env.task=walker_walk seed=3", "task=walker_walk seed=3"),
+        ("algorithm.optimizer.model.lr=0.0003", "lr=0.0003"),
+        ("+replay.path=/data/a.b/c", "path=/data/a.b/c"),
+        ("algorithm=dreamerv3", "algorithm=dreamerv3"),
+        ("training.note='a.b c.d'", "note='a.b c.d'"),
+        ("a.b.lr=x=y.z", "lr=x=y.z"),
+    ],
+)
+def test_overrides_are_shown_with_the_last_part_of_their_keys_and_whole_values(what, shown):
+    line = render([row(what=what)], width=200).splitlines()[1]
+    assert line.partition("12_0  ")[2] == shown
+
+
+def test_a_run_that_waits_shows_why_in_place_of_its_node():
+    rows = [
+        row(0, state="PENDING", why="to go on; Resources", node="n1"),
+        row(1, state="PENDING", why="", node="n2"),
+        row(2, state="RUNNING", why="", node="n3"),
+    ]
+    head, *lines = render(rows, width=200).splitlines()[:4]
+    start, end = head.index("node"), head.index("job")
+    assert [line[start:end].strip() for line in lines] == ["(to go on; Resources)", "n2", "n3"]
 
 
 def test_reasons_of_failures_are_in_the_order_of_runs():

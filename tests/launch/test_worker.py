@@ -108,3 +108,34 @@ def test_the_share_is_set_on_every_gpu_and_only_below_one(monkeypatch):
     assert limits == []
     worker.take_share(0.3)
     assert limits == [(0.3, 0), (0.3, 1)]
+
+
+STEP = {
+    "HARMONY_WORLD_SIZE": "2", "SLURM_JOB_ID": "700", "SLURM_STEP_ID": "3", "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+}  # fmt: skip
+
+
+def test_a_process_of_several_is_told_its_place():
+    assert worker.place_of_step(STEP) == {
+        "HARMONY_RANK": "1",
+        "HARMONY_LOCAL_RANK": "1",
+        "HARMONY_RENDEZVOUS": "tcp://127.0.0.1:11703",  # 10,000 + (31 * 700 + 3) % 20,000
+    }
+    # A run of one process is told nothing, however many tasks its job has.
+    alone = {name: value for name, value in STEP.items() if name != "HARMONY_WORLD_SIZE"}
+    assert worker.place_of_step({**alone, "SLURM_NTASKS": "4"}) == {}
+    assert worker.place_of_step({"HARMONY_WORLD_SIZE": "2"}) == {}
+
+
+@pytest.mark.usefixtures("train")
+@pytest.mark.parametrize(("rank", "waits"), [("0", 1), ("1", 0)])
+def test_the_first_process_alone_looks_at_the_directory(spec, monkeypatch, rank, waits):
+    waited = []
+    monkeypatch.setattr(worker, "wait_for_directory", waited.append)
+    for name, value in {**STEP, "SLURM_PROCID": rank}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HARMONY_RANK", "HARMONY_LOCAL_RANK", "HARMONY_RENDEZVOUS"):
+        monkeypatch.setenv(name, "")  # restored afterwards
+    assert worker.main([str(spec)]) == 140
+    assert len(waited) == waits

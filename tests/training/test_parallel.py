@@ -104,7 +104,6 @@ def train(agent, batches, update=None):
 
 def compare(*overrides, size=2, batches=None):
     """Trains alone and together on the same batches; gives the agents and what they said."""
-    torch.set_num_threads(1)
     if batches is None:
         batches = [tiny.batch(*overrides, batch_size=4, seed=seed) for seed in range(UPDATES)]
     single, shared = tiny.agent(*overrides), [tiny.agent(*overrides) for _ in range(size)]

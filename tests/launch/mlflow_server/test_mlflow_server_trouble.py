@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -169,10 +170,14 @@ def test_a_token_is_sent_without_user_and_password():
 def test_probe_of_nothing_and_of_a_stopped_server(server):
     with pytest.raises(ConfigError, match="got nothing"):
         probe("", 1)
-    uri = server.uri
+    uri, address = server.uri, server.server_address
+    server.shutdown()  # while its thread still looked, a call would find a port half open
     server.server_close()
-    with pytest.raises(ConfigError, match="nothing listens there"):
-        probe(uri, 1)
+    with socket.socket() as taken:  # nobody else listens there meanwhile
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        with pytest.raises(ConfigError, match="nothing listens there"):
+            probe(uri, 10)
 
 
 def test_stores_without_a_server_need_no_probe(tmp_path):
