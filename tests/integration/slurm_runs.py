@@ -101,14 +101,25 @@ class Cluster:
         return path.read_text()
 
     def wait_for_end(self, sweep: str) -> list[dict[str, Any]]:
-        wait(lambda: all(r["state"] not in ("PENDING", "RUNNING") for r in self.rows(sweep)), 3.0)
+        """Rows, once the scheduler has no job of the sweep any more."""
+        jobs = self.jobs(sweep)
+        wait(lambda: not self.call("squeue", "-h", "-o", "%i", "-j", jobs).strip(), 1.0)
         return self.rows(sweep)
 
-    def accounts(self, sweep: str) -> dict[str, str]:
-        """What sacct says of each job."""
-        jobs = [job["id"] for job in self.sweep(sweep)["jobs"]]
-        text = self.call("sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(jobs))
-        return dict(line.split("|") for line in text.splitlines())
+    def jobs(self, sweep: str) -> str:
+        return ",".join(job["id"] for job in self.sweep(sweep)["jobs"])
+
+    def final_accounts(self, sweep: str) -> dict[str, str]:
+        """What sacct says of each job, once it has heard of its end."""
+        found: dict[str, str] = {}
+
+        def ended() -> bool:
+            text = self.call("sacct", "-XnPo", "JobID,State", "-j", self.jobs(sweep))
+            found.update(line.split("|") for line in text.splitlines())
+            return bool(found) and not {"PENDING", "RUNNING"} & set(found.values())
+
+        wait(ended, 1.0)
+        return found
 
 
 def wait(check: Callable[[], bool], every: float = 0.5) -> None:

@@ -25,25 +25,31 @@ def cluster(tmp_path_factory):
     made.stop(purge=True)
 
 
-def undisturbed(cluster: Cluster, name: str, length: str) -> Path:
-    """A run that nobody disturbs, started without SLURM."""
-    root = cluster.root / name
-    root.mkdir()
-    environment = {**cluster.environment, "HARMONY_RUNS": str(root)}
-    command = [sys.executable, "-m", "harmony", *RUN, length, f"run_dir={root / 'run'}"]
-    with (root / "output.txt").open("wb") as log:
-        subprocess.run(command, env=environment, stdout=log, stderr=log, check=True, cwd=root)
-    return root
+@pytest.fixture(scope="module")
+def undisturbed(cluster):
+    """Runs that nobody disturbs, by their length, started without SLURM and side by side."""
+    roots = {length: cluster.root / name for name, length in (("calm", LENGTH), ("long", LONG))}
+    started = []
+    for length, root in roots.items():
+        root.mkdir()
+        environment = {**cluster.environment, "HARMONY_RUNS": str(root)}
+        command = [sys.executable, "-m", "harmony", *RUN, length, f"run_dir={root / 'run'}"]
+        with (root / "output.txt").open("wb") as log:
+            started.append(
+                subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=root)
+            )
+    assert [process.wait(600) for process in started] == [0, 0]
+    return roots
 
 
 @pytest.fixture(scope="module")
-def calm(cluster):
-    return undisturbed(cluster, "calm", LENGTH)
+def calm(undisturbed):
+    return undisturbed[LENGTH]
 
 
 @pytest.fixture(scope="module")
-def long_calm(cluster):
-    return undisturbed(cluster, "long_calm", LONG)
+def long_calm(undisturbed):
+    return undisturbed[LONG]
 
 
 def points(store: Path, run_key: str) -> tuple[str, dict[str, list[tuple[int, float]]]]:
@@ -121,11 +127,11 @@ def test_requeued_by_hand(disturbed, calm):
 
 
 def test_killed_runs_start_again_within_their_job_and_dead_jobs_by_retry(disturbed, calm):
-    wait(lambda: disturbed.rows("killed")[0]["state"] == "FAILED")
+    assert disturbed.wait_for_end("killed")[0]["state"] == "FAILED"
     record = disturbed.record("killed")
     assert record["attempts"][-1]["ended"]["status"] == "FAILED"
     assert points(disturbed.root / "runs", record["run_key"])[0] == "FAILED"
-    assert disturbed.accounts("killed") == {disturbed.job("killed"): "FAILED"}
+    assert disturbed.final_accounts("killed") == {disturbed.job("killed"): "FAILED"}
     assert "1 of 1 runs submitted" in disturbed.launch("retry", "killed")
     assert_undisturbed(disturbed, "killed", calm, starts=3)
 
@@ -151,7 +157,7 @@ def test_time_out_with_requeue(disturbed, long_calm):
 def test_one_that_raises_among_eight(cluster):
     """It can't write its checkpoints, which is no mistake that was there to see before."""
     tasks = "env.task=cartpole_swingup,cartpole_balance"
-    cluster.submit("eight", "seed=0,1", "harmony=on,off", tasks, "training.env_steps=3000")
+    cluster.submit("eight", "seed=0,1", "harmony=on,off", tasks, "training.env_steps=2000")
     cluster.wait_for_step("eight", 250, 5)
     folder = cluster.run_dir("eight", 5) / "checkpoints"
     folder.rename(folder.with_name("aside"))
@@ -163,7 +169,7 @@ def test_one_that_raises_among_eight(cluster):
     shown = [points(cluster.root / "runs", key)[0] for key in keys]
     assert shown == [row["state"] for row in found]
     assert parent_status(cluster.root / "runs", "eight") == "FAILED"
-    jobs = cluster.accounts("eight")
+    jobs = cluster.final_accounts("eight")
     assert sorted(jobs.values()) == ["COMPLETED"] * 7 + ["FAILED"]
     assert jobs[cluster.job("eight", 5)] == "FAILED"
     assert "NotADirectoryError" in (cluster.run_dir("eight", 5) / "error.txt").read_text()
@@ -196,14 +202,14 @@ def test_four_runs_on_one_gpu(cluster):
         "hydra.launcher.max_crashes=0",
         "hydra.launcher.mem_gb=4",
     ]
-    cluster.submit("packed", *packed, *alone, "training.env_steps=6000")
+    cluster.submit("packed", *packed, *alone, "training.env_steps=4000")
     assert len(cluster.sweep("packed")["jobs"]) == 1
     for index in range(4):
         cluster.wait_for_step("packed", 500, index)
     kill(cluster.worker("packed", 2))
     found = cluster.wait_for_end("packed")
     assert [row["state"] for row in found] == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
-    wait(lambda: set(cluster.accounts("packed").values()) == {"FAILED"})
+    assert set(cluster.final_accounts("packed").values()) == {"FAILED"}
     for index in range(4):
         assert '"CUDA_VISIBLE_DEVICES": "0"' in cluster.log("packed", index)
     assert "1 of 4 runs submitted" in cluster.launch("retry", "packed")
@@ -218,7 +224,7 @@ def test_cancel_is_killed_everywhere(cluster):
     cluster.wait_for_step("cancelled", 500, 0)
     cluster.launch("cancel", "cancelled")
     assert [row["state"] for row in cluster.rows("cancelled")] == ["KILLED"] * 2
-    assert set(cluster.accounts("cancelled").values()) <= {"CANCELLED", "CANCELLED by 0"}
+    assert set(cluster.final_accounts("cancelled").values()) <= {"CANCELLED", "CANCELLED by 0"}
     key = cluster.record("cancelled")["run_key"]
     assert points(cluster.root / "runs", key)[0] == "KILLED"
     assert parent_status(cluster.root / "runs", "cancelled") == "KILLED"
