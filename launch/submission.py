@@ -1,11 +1,12 @@
 """Jobs for SLURM: what their script says, how many go into an array, handing them over."""
 
+import contextlib
+import io
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,8 @@ def submit(
     executor = make_executor(sweep)
     for part in arrays(len(jobs), largest):
         packs = [jobs[number] for number in part]
-        with _cleaned():
+        # submitit prints what sbatch says, which the error tells too
+        with _cleaned(), contextlib.redirect_stderr(io.StringIO()):
             try:
                 with executor.batch():
                     handles = [executor.submit(pack) for pack in packs]
@@ -169,7 +171,7 @@ def _said(error: Exception) -> str:
     return "\n".join(line.removeprefix("sbatch:").strip() for line in lines) or str(error)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _cleaned() -> Iterator[None]:
     """Hides the variables of an outer job from sbatch within a block."""
     before = dict(os.environ)

@@ -68,8 +68,9 @@ class Runs:
 
 
 def one_line(err, *parts):
-    """Whether errors are one line at the end with these parts."""
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    """Whether errors are one line at the end with these parts, and nothing else speaks of them."""
+    (line,) = [line for line in err.splitlines() if "error" in line.casefold()]
+    assert line.startswith("error: ")
     assert err.splitlines()[-1] == line
     for part in parts:
         assert part in line
