@@ -98,7 +98,7 @@ def _start(found: argparse.Namespace) -> int:
 def _stop(found: argparse.Namespace) -> int:
     cluster = DevCluster(found.dir)
     cluster.stop(purge=found.purge)
-    sys.stderr.write(f"no cluster runs in {cluster.layout.root}\n")
+    sys.stderr.write(f"the cluster in {cluster.layout.root} is down\n")
     return 0
 
 

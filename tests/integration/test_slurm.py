@@ -118,6 +118,9 @@ def disturbed(cluster):
     cluster.wait_for_step("killed", max(cluster.checkpoints("killed")) + 500)
     kill(cluster.supervisor("killed"))
     kill(cluster.worker("killed"))
+    wait(lambda: cluster.attempts("timeout") > 1)
+    # Twice is enough, and on a slow machine a job might do little but begin.
+    cluster.call("scontrol", "update", f"JobId={cluster.job('timeout')}", "TimeLimit=30")
     return cluster
 
 
