@@ -1,13 +1,15 @@
 """The composition root: configuration in, objects out.
 
-This is the one place where the keys of the configuration meet sizes that are known only at run
-time. Leaves of the configuration are partial constructors; they are called here in the order in
-which their sizes become known: encoder, RSSM, heads, behaviour.
+Here alone the keys of the configuration meet sizes that are known only at run time. Its leaves are
+partial constructors, called in the order in which their sizes become known: encoder, RSSM, heads,
+behaviour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +22,22 @@ from harmony.agent import DreamerAgent, Generators, Optimizers
 from harmony.behavior.actor_critic import ActorCritic
 from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed
-from harmony.config.nodes import instantiate
+from harmony.config.nodes import Constructor, instantiate
 from harmony.decoder_probe import DecoderProbe, NoProbe
-from harmony.envs.stream import EpisodeStream
+from harmony.envs.devices import CUDA_DEVICE
+from harmony.envs.pool import EnvPool
 from harmony.envs.suite import check_suite
 from harmony.errors import ConfigError
 from harmony.harmonizer import LossSum, fit_groups
-from harmony.models.world_model import ModelNoise, WorldModel
-from harmony.parts import RUNTIME_ARGUMENTS, SCHEMAS, Parts, make_behavior, make_world_model
+from harmony.models.world_model import WorldModel
+from harmony.parts import (
+    RUNTIME_ARGUMENTS,
+    SCHEMAS,
+    Parts,
+    dry_losses,
+    make_behavior,
+    make_world_model,
+)
 from harmony.peers import ALONE, Peers
 from harmony.replay.budget import check_machine
 from harmony.replay.store import Replay
@@ -110,23 +120,33 @@ def check_values(config: Mapping[str, Any], *, here: bool = True) -> None:
     precision: Precision = instantiate(config["precision"])
     if here:
         precision.check(build_device(config["device"]))
-    for section in ("training", "evaluation", "checkpoint"):
-        instantiate(config[section])
+    for section in ("training", "evaluation", "checkpoint", "envs"):
+        if section in config:  # stored runs that are older than `envs` have none
+            instantiate(config[section])
 
 
-def build_env(config: Mapping[str, Any]) -> Env:
+def env_factory(config: Mapping[str, Any], *, evaluation: bool = False) -> Callable[[], Env]:
+    """Makes environments, for another process too.
+
+    One that has an argument `evaluation` is told what its episodes are for.
+    """
+    node = config["env"]
+    told = Constructor.of(node["_target_"]).parameters.keys() & {"evaluation"}
+    return cast(Callable[[], Env], instantiate(node, **dict.fromkeys(told, evaluation)))
+
+
+def build_env(config: Mapping[str, Any], *, evaluation: bool = False) -> Env:
     """A fresh environment.
 
     Raises:
         EnvError: unknown task, missing package, or no way to render.
     """
-    return cast(Env, instantiate(config["env"])())
+    return env_factory(config, evaluation=evaluation)()
 
 
 def observation_shapes(env: Env) -> dict[str, tuple[int, ...]]:
     """Shapes of the observations by name."""
-    space: gymnasium.Space[Any] = env.observation_space
-    assert isinstance(space, gymnasium.spaces.Dict)
+    space = cast(gymnasium.spaces.Dict, env.observation_space)
     return {name: tuple(part.shape or ()) for name, part in space.items()}
 
 
@@ -201,25 +221,6 @@ def _constructors(node: Any) -> Any:  # noqa: ANN401 - nested nodes of any kind
     return {key: _constructors(value) for key, value in node.items()}
 
 
-@torch.no_grad()
-def dry_losses(
-    world_model: WorldModel, shapes: Mapping[str, tuple[int, ...]], action_size: int
-) -> Losses:
-    """Losses of a blank batch: their names are known before anything slow starts.
-
-    Args:
-        world_model: on the CPU.
-        shapes: of the observations, images channel last.
-        action_size: A.
-    """
-    lead = (1, 2)
-    flags = {name: torch.zeros(lead, dtype=torch.bool) for name in ("is_first", "is_terminal")}
-    numbers = {"action": torch.zeros(*lead, action_size), "reward": torch.zeros(lead)}
-    obs = {name: torch.zeros(*lead, *shape) for name, shape in shapes.items()}
-    noise = torch.zeros(world_model.views.count, 2, world_model.rssm.latent.noise_size)
-    return world_model.losses({**flags, **numbers, **obs}, ModelNoise(noise)).losses
-
-
 OPTIONAL_LOSSES = ("image", "vector")
 """Losses that an environment gives or not; the rules of those that it doesn't are dropped."""
 
@@ -234,10 +235,8 @@ def _harmonizer(node: Mapping[str, Any], parts: Parts, losses: Losses) -> LossSu
 def _probe(
     node: Mapping[str, Any], world_model: WorldModel, shapes: Mapping[str, tuple[int, ...]]
 ) -> NoProbe | DecoderProbe:
-    probe: NoProbe | DecoderProbe = instantiate(node)(
-        world_model.encoder, world_model.rssm.feat_size, shapes
-    )
-    return probe
+    make: Callable[..., NoProbe | DecoderProbe] = instantiate(node)
+    return make(world_model.encoder, world_model.rssm.feat_size, shapes)
 
 
 def _optimizers(
@@ -281,23 +280,24 @@ def _trained(*modules: nn.Module) -> list[nn.Parameter]:
     return [p for module in modules for p in module.parameters() if p.requires_grad]
 
 
-def build_replay(config: Mapping[str, Any], stream: EpisodeStream, directory: Path) -> Replay:
+def build_replay(config: Mapping[str, Any], pool: EnvPool, directory: Path) -> Replay:
     """The replay, once the machine was found large enough for it.
 
     Raises:
         UserError: it does not fit into memory, onto the disk, or into the limit of open files.
     """
-    node = config["replay"]
+    node, spec = config["replay"], pool.streams[0].record_spec
     check_machine(
-        record_spec=stream.record_spec,
+        record_spec=spec,
         capacity=node["capacity"],
-        run_steps=config["training"]["env_steps"] // stream.action_repeat + 1,
+        run_steps=config["training"]["env_steps"] // pool.action_repeat + pool.num_envs,
         storage=node["storage"],
         segment_steps=node["segment_steps"],
         directory=directory,
+        num_envs=pool.num_envs,
     )
-    replay: Replay = instantiate(node)(record_spec=stream.record_spec, directory=directory)
-    return replay
+    make: Callable[..., Replay] = instantiate(node)
+    return make(record_spec=spec, directory=directory, num_envs=pool.num_envs)
 
 
 def build_trainer(
@@ -320,26 +320,24 @@ def build_trainer(
         UserError: something of it can't be made here; nothing slow has started.
     """
     device, seeds = build_device(peers.device(config["device"])), Seeds(config["seed"])
+    if device.type == "cuda":
+        os.environ[CUDA_DEVICE] = str(device.index or 0)  # pictures are drawn where it computes
     checkpoints = CheckpointStore(run_dir / "checkpoints", keep=config["checkpoint"]["keep"])
     if config["init_from"] and not checkpoints.steps():
         weights_file(Path(config["init_from"]))
-    train_env, eval_env = build_env(config), build_env(config)
-    stream = EpisodeStream(train_env, lambda k: seeds.integer("env", 0, k))
-    replay = build_replay(config, stream, run_dir / "replay")
-    shapes, action_space = observation_shapes(train_env), train_env.action_space
+    eval_env, envs = build_env(config, evaluation=True), instantiate(config["envs"])
+    pool: EnvPool = envs.open(env_factory(config), partial(seeds.integer, "env"), run_dir / "envs")
+    replay = build_replay(config, pool, run_dir / "replay")
+    shapes, action_space = observation_shapes(pool.streams[0].env), pool.action_space
     peers.begin(shapes, action_space)
     agent = build_agent(config, shapes, action_space, device, seeds)
     agent.join(peers)
-    schedules = Schedules(
-        instantiate(config["training"]),
-        instantiate(config["evaluation"]),
-        instantiate(config["checkpoint"]),
-    )
+    schedules = Schedules(*(instantiate(config[name]) for name in Schedules._fields))
     if config["init_from"] and not checkpoints.steps():
         load_weights(agent, Path(config["init_from"]))
     return Trainer(
         agent=agent,
-        stream=stream,
+        pool=pool,
         evaluator=Evaluator(eval_env, seeds, stop.check),
         replay=replay,
         schedules=schedules,

@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str]) -> Request:
 
 
 def summary(result: Evaluation) -> dict[str, Any]:
-    """Return, and success where the suite knows one, with 95 % intervals."""
+    """Return, and success where the suite knows one, with 95 % intervals; the suite's measures."""
     from harmony.analysis.stats import bootstrap_mean, wilson
 
     returns = [episode.reward_sum for episode in result.episodes]
@@ -89,7 +89,7 @@ def summary(result: Evaluation) -> dict[str, Any]:
     known = [episode.success for episode in result.episodes if episode.success is not None]
     if known:
         found["success"] = wilson(sum(known), len(known))._asdict()
-    return found
+    return found | ({"scores": dict(result.scores)} if result.scores else {})
 
 
 def evaluate(request: Request) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             x = found[name]
             interval = f"{x['low']:.{digits}f} to {x['high']:.{digits}f}"
             shown.append(f"{name}: {x['estimate']:.{digits}f}  (95 % interval {interval})")
+    shown += [f"{name}: {score:.3f}" for name, score in found.get("scores", {}).items()]
     shown += [f"{name}: {found[name]}" for name in ("video", "file") if name in found]
     return shown
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from harmony.behavior.actor import (
     NormalActor,
     OneHotActor,
@@ -33,13 +35,14 @@ from harmony.models.objectives.prototypes import Prototypes
 from harmony.models.objectives.reconstruction import Reconstruction
 from harmony.models.rssm import RSSM
 from harmony.models.views import Views
-from harmony.models.world_model import WorldModel
+from harmony.models.world_model import ModelNoise, WorldModel
 from harmony.nn.cnn import ConvDecoder, ConvEncoder
 from harmony.nn.layers import Style
 from harmony.nn.same_cnn import BlockDecoder, PooledEncoder, StridedDecoder, StridedEncoder
 from harmony.replay.store import Replay
 from harmony.training.laprop import LaProp
 from harmony.training.optimizer import Adam
+from harmony.types import Losses
 
 _ENCODED = {"channels", "side"}
 _DECODED = {"in_size", "channels", "side"}
@@ -79,7 +82,7 @@ RUNTIME_ARGUMENTS: dict[type | str, set[str]] = {
     },
     Adam: _OPTIMIZER,
     LaProp: _OPTIMIZER,
-    Replay: {"record_spec", "directory"},
+    Replay: {"record_spec", "directory", "num_envs"},
 }  # fmt: skip
 """What constructors get from `build` and a configuration may not give."""
 
@@ -160,6 +163,25 @@ def make_world_model(parts: Parts, shapes: Shapes, action_size: int) -> WorldMod
         cont=parts.cont(rssm.feat_size),
         views=parts.views,
     )
+
+
+@torch.no_grad()
+def dry_losses(
+    world_model: WorldModel, shapes: Mapping[str, tuple[int, ...]], action_size: int
+) -> Losses:
+    """Losses of a blank batch: their names are known before anything slow starts.
+
+    Args:
+        world_model: on the CPU.
+        shapes: of the observations, images channel last.
+        action_size: A.
+    """
+    lead = (1, 2)
+    flags = {name: torch.zeros(lead, dtype=torch.bool) for name in ("is_first", "is_terminal")}
+    numbers = {"action": torch.zeros(*lead, action_size), "reward": torch.zeros(lead)}
+    obs = {name: torch.zeros(*lead, *shape) for name, shape in shapes.items()}
+    noise = torch.zeros(world_model.views.count, 2, world_model.rssm.latent.noise_size)
+    return world_model.losses({**flags, **numbers, **obs}, ModelNoise(noise)).losses
 
 
 def make_behavior(parts: Parts, feat_size: int, kind: str, sizes: list[int]) -> ActorCritic:

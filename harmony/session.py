@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from harmony.agent import DreamerAgent
 from harmony.config.run_dir import RunDirectory
+from harmony.envs.pool import EnvLost
+from harmony.envs.suite import suite_tags
 from harmony.errors import UserError
 from harmony.tracking.base import METRICS_FILE, RunInfo, Status, Tracker, scalar_leaves
 from harmony.tracking.provenance import provenance
@@ -52,6 +54,8 @@ def run_info(run: RunDirectory) -> RunInfo:
         "run_dir": str(run.path),
         "overrides": " ".join(run.record["overrides"])[:5000],
     }
+    facts = suite_tags(config["env"]["_target_"], config["env"])
+    tags |= {f"suite.{name}": fact for name, fact in facts.items()}
     return RunInfo(
         run_dir=run.path,
         run_key=run.run_key,
@@ -169,7 +173,7 @@ def ended(
     except KeyboardInterrupt:
         ending = Ending("KILLED", 130)
         display.message(f"interrupted; to go on from the last checkpoint:\n  {resume_command(run)}")
-    except Diverged as error:
+    except (Diverged, EnvLost) as error:
         display.message(f"error: {error}")
         _write_error(run.path, tracker)
     except UserError:

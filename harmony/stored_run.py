@@ -155,7 +155,7 @@ def weights(run: Path, checkpoint: str) -> dict[str, Any]:
 
 
 def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun:
-    """The agent of a run with its weights, and a fresh environment.
+    """The agent of a run with its weights, and a fresh environment of its evaluations.
 
     Args:
         path: the run directory.
@@ -173,7 +173,7 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
     # The weights are there: those that the run began with are not needed.
     check(Composed(run.config | {"init_from": None}, run.choices, list(overrides)))
     modules = weights(run.path, checkpoint)
-    env, device = build_env(run.config), build_device(run.config["device"])
+    env, device = build_env(run.config, evaluation=True), build_device(run.config["device"])
     seeds = Seeds(run.config["seed"])
     agent = build_agent(run.config, observation_shapes(env), env.action_space, device, seeds)
     put_weights(agent, modules, path)

@@ -69,6 +69,14 @@ def test_summary_has_intervals():
     assert "success" not in summary(Evaluation([Episode(1.0, 5, None)], None))
 
 
+def test_measures_of_the_suites_own_are_told():
+    episodes = [Episode(1.0, 5, None)]
+    found = summary(Evaluation(episodes, None, {"eval/human_normalized": 0.5}))
+    assert found["scores"] == {"eval/human_normalized": 0.5}
+    assert "eval/human_normalized: 0.500" in lines(found | {"checkpoint": "best"})
+    assert "scores" not in summary(Evaluation(episodes, None))
+
+
 def test_lines_for_a_person():
     found = {
         "episodes": 2, "checkpoint": "best", "file": "x.json",

@@ -95,6 +95,19 @@ class TestRunInfo:
             write_provenance(run.path)
             assert run_info(run).tags["task"] == "cartpole_swingup"
 
+    def test_what_a_suite_says_of_itself_are_tags(self, tmp_path):
+        made = compose(["env=metaworld_v2", "env.time_limit=50", f"run_dir={tmp_path / 'run'}"])
+        with RunDirectory.open(made.config, made.choices, made.overrides) as run:
+            write_provenance(run.path)
+            tags = run_info(run).tags
+        told = {name: tag for name, tag in tags.items() if name.startswith("suite")}
+        assert told == {
+            "suite": "metaworld_v2",
+            "suite.version": "v2",
+            "suite.reward_version": "v2",
+            "suite.horizon": "50",
+        }
+
     def test_provenance_becomes_tags(self, run):
         facts = json.loads((run.path / "provenance.json").read_text())
         tags = run_info(run).tags

@@ -13,6 +13,7 @@ from harmony.agent import DreamerAgent
 from harmony.build import action_kind, build_agent, build_env, build_trainer, observation_shapes
 from harmony.config.compose import compose
 from harmony.tracking.base import NullTracker
+from harmony.training.checkpoint import read_checkpoint
 from harmony.training.journal import Journal
 from harmony.training.loop import Trainer
 from harmony.training.seeding import Seeds
@@ -154,3 +155,18 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl without what depends on the clock."""
     parsed = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if not k.startswith("time")} for row in parsed]
+
+
+def final_state(trainer: Trainer) -> dict[str, Any]:
+    """Everything at the end, in memory and on disk; offsets depend on how long times are."""
+    _, state = trainer.checkpoints.load_latest()
+    del state["metrics_offset"]
+    for stream in state["envs"]["streams"]:
+        if not stream["open"]:
+            # Left over from the last episode; between two episodes nobody reads them.
+            del stream["seed"], stream["episode_return"]
+    batches = [trainer.replay.sample(np.random.default_rng(i)) for i in range(10)]
+    last = read_checkpoint(trainer.checkpoints.directory / "last.ckpt")
+    best = read_checkpoint(trainer.checkpoints.directory / "best.ckpt")
+    told = rows(trainer.journal.run_dir)
+    return {"state": state, "batches": batches, "last": last, "best": best, "rows": told}

@@ -2,26 +2,24 @@
 
 `MUJOCO_GL` names one of three ways: EGL (with or without a GPU), OSMesa (always software) or GLFW
 (needs a display). MuJoCo and dm_control read it when they are imported, and their import fails in
-many words when that way is closed; so the libraries are tried first, through ctypes, in
-milliseconds.
+many words when that way is closed; so the libraries are tried first, in another process
+(`harmony.envs.devices`). `MUJOCO_EGL_DEVICE_ID` is set to the device on the job's own GPU.
 """
 
-import ctypes
 import ctypes.util
-import functools
 import logging
 import os
 import sys
 from collections.abc import MutableMapping
 
+from harmony.envs.devices import Choice, choose_device, this_machine
 from harmony.errors import EnvError
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("egl", "osmesa", "glfw")
 
-_EGL_PLATFORM_DEVICE = 0x313F
-_MAX_EGL_DEVICES = 32
+_DEVICE = "MUJOCO_EGL_DEVICE_ID"
 _REMEDY = (
     "install libegl1 libgl1-mesa-dri (EGL) or libosmesa6 (OSMesa; names of Debian packages) "
     "and unset MUJOCO_GL"
@@ -29,7 +27,10 @@ _REMEDY = (
 
 
 def choose_backend(environ: MutableMapping[str, str] = os.environ) -> str:
-    """Decides the backend and writes it to `MUJOCO_GL`.
+    """Decides the backend and EGL's device, and writes them to the environment.
+
+    What the user has set stands. What is chosen is logged once: processes that are started later
+    inherit it.
 
     Args:
         environ: the environment variables; changed in place.
@@ -43,17 +44,33 @@ def choose_backend(environ: MutableMapping[str, str] = os.environ) -> str:
     wanted = environ.get("MUJOCO_GL", "").strip().lower()
     if sys.platform != "linux":
         return "native"
-    if not wanted:
-        wanted = "egl" if any(egl_devices()) else "osmesa"
-        logger.debug("MUJOCO_GL is not set: using %s", wanted)
-    if wanted not in BACKENDS:
+    if wanted and wanted not in BACKENDS:
         raise EnvError(
             f"rendering: expected MUJOCO_GL to be egl, osmesa or glfw, got {wanted!r}; "
             "unset it to let it be chosen"
         )
+    chosen = None
+    if not wanted or (wanted == "egl" and not environ.get(_DEVICE)):
+        chosen = choose_device(this_machine(), environ, osmesa=not wanted and _has_osmesa())
+        wanted = wanted or chosen.backend or "osmesa"
     _check_backend(wanted, environ)
     environ["MUJOCO_GL"] = wanted
+    if chosen is not None:
+        _adopt(chosen, environ)
     return wanted
+
+
+def _adopt(chosen: Choice, environ: MutableMapping[str, str]) -> None:
+    if chosen.device is not None and environ.get(_DEVICE):
+        logger.info("rendering: EGL device %s, as %s says", environ[_DEVICE], _DEVICE)
+        return
+    if chosen.device is not None:
+        environ[_DEVICE] = str(chosen.device)
+    logger.log(logging.INFO if chosen.wished else logging.WARNING, "rendering: %s", chosen.line)
+
+
+def _has_osmesa() -> bool:
+    return ctypes.util.find_library("OSMesa") is not None
 
 
 def cannot_draw(backend: str, cause: str) -> EnvError:
@@ -75,9 +92,9 @@ def _check_backend(backend: str, environ: MutableMapping[str, str]) -> None:
             f"got {platform!r}; unset it"
         )
     if backend == "egl":
-        _check_egl(environ.get("MUJOCO_EGL_DEVICE_ID"))
-    elif backend == "osmesa" and ctypes.util.find_library("OSMesa") is None:
-        also = "" if any(egl_devices()) else ", and no EGL device starts"
+        _check_egl(environ.get(_DEVICE))
+    elif backend == "osmesa" and not _has_osmesa():
+        also = "" if _usable() else ", and no EGL device starts"
         raise cannot_draw(backend, f"the library libOSMesa is missing{also}")
     elif backend == "glfw" and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
         raise cannot_draw(backend, "it needs a display, and DISPLAY is not set")
@@ -85,41 +102,16 @@ def _check_backend(backend: str, environ: MutableMapping[str, str]) -> None:
 
 def _check_egl(device: str | None) -> None:
     """Checks that EGL starts, on the device that `MUJOCO_EGL_DEVICE_ID` asks for if it does."""
-    working = egl_devices()
-    if not any(working):
-        raise cannot_draw("egl", "no EGL device starts")
-    if device is None:
-        return
-    usable = [str(index) for index, works in enumerate(working) if works]
-    if device not in usable:
+    usable = _usable()
+    if not usable:
+        raise cannot_draw("egl", this_machine().problem or "no EGL device starts")
+    if device and device not in usable:
         raise EnvError(
-            f"rendering: expected MUJOCO_EGL_DEVICE_ID to be one of {', '.join(usable)}, "
-            f"got {device!r}; unset it to take the first"
+            f"rendering: expected {_DEVICE} to be one of {', '.join(usable)}, "
+            f"got {device!r}; unset it to let it be chosen"
         )
 
 
-@functools.cache
-def egl_devices() -> tuple[bool, ...]:
-    """Tries EGL's devices, GPUs and software alike.
-
-    Returns:
-        For each device in EGL's order whether it starts; empty without EGL.
-    """
-    try:
-        egl = ctypes.CDLL("libEGL.so.1")
-    except OSError:
-        return ()
-    egl.eglGetProcAddress.restype = ctypes.c_void_p
-    query = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
-    get_display = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
-    if not query or not get_display:
-        return ()
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    query_devices = ctypes.CFUNCTYPE(ctypes.c_uint, integer, pointer, pointer)(query)
-    display_of = ctypes.CFUNCTYPE(pointer, integer, pointer, pointer)(get_display)
-    egl.eglInitialize.argtypes = [pointer, pointer, pointer]
-    devices, count = (pointer * _MAX_EGL_DEVICES)(), integer(0)
-    if not query_devices(_MAX_EGL_DEVICES, devices, ctypes.byref(count)):
-        return ()
-    displays = [display_of(_EGL_PLATFORM_DEVICE, each, None) for each in devices[: count.value]]
-    return tuple(bool(each and egl.eglInitialize(each, None, None)) for each in displays)
+def _usable() -> list[str]:
+    """Indices of EGL's devices that start, GPUs and software alike."""
+    return [str(device.index) for device in this_machine().egl if device.starts]

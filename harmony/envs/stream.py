@@ -36,6 +36,7 @@ class EpisodeStream:
         episode_return: sum of the rewards of the open or last episode.
         episode_length: agent steps of the open or last episode.
         success: any step so far was a success; None where the suite doesn't say.
+        info: what the env said of the last step.
         record: the last record, from which an agent goes on; None when no episode is open.
     """
 
@@ -47,6 +48,7 @@ class EpisodeStream:
         self.episode_return = 0.0
         self.episode_length = 0
         self.success: bool | None = None
+        self.info: Mapping[str, Any] = {}
         self.record: Record | None = None
         self._seed = 0
         self._actions: list[np.ndarray] = []
@@ -95,7 +97,8 @@ class EpisodeStream:
             raise ValueError(
                 f"expected {self._num_actions} finite action values, got {action.tolist()}"
             )
-        observation, reward, terminated, truncated, info = self.env.step(self._to_env(action))
+        observation, reward, terminated, truncated, info = self.env.step(self.to_env(action))
+        self.info = info
         self._actions.append(action)
         self.episode_return += float(reward)
         self.episode_length += 1
@@ -128,16 +131,23 @@ class EpisodeStream:
 
         Raises:
             EnvError: the actions gave another return, so the simulator is not deterministic across
-                these machines. The stream then stands before the next episode and can be used.
+                these machines; or the env's `deterministic` is False, then nothing was tried. The
+                stream then stands before the next episode and can be used.
         """
-        if state["env"]:
-            self._load_env(state["env"])
         self.episode, self.needs_reset = int(state["episode"]), True
         self.episode_return, self.episode_length, self.success = 0.0, 0, None
         self._seed, self._actions, self.record = 0, [], None
+        if state["env"]:
+            self._load_env(state["env"])
         self._env_state = self._save_env()
         if not state["open"]:
             return
+        if not getattr(self.env.unwrapped, "deterministic", True):
+            self._finish()
+            raise EnvError(
+                f"episode {state['episode']} can't be brought back: its simulator does not repeat "
+                "itself, so close the episode as truncated"
+            )
         self._begin(int(state["seed"]))
         for action in np.asarray(state["actions"], np.float32):
             if self.needs_reset:
@@ -154,6 +164,10 @@ class EpisodeStream:
             f"after {steps} steps, got {got!r} after {length}; the simulator differs from the one "
             "it began on, so close the episode as truncated"
         )
+
+    def give_up(self) -> None:
+        """Ends the episode where it is, begun or not: the environment was lost in it."""
+        self._finish()
 
     def close(self) -> None:
         """Closes the environment."""
@@ -188,7 +202,8 @@ class EpisodeStream:
             record[flag] = np.array(False)
         return record
 
-    def _to_env(self, action: np.ndarray) -> np.ndarray | int:
+    def to_env(self, action: np.ndarray) -> np.ndarray | int:
+        """The action (A,) as the environment's `step` takes it."""
         space = self.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             return int(action.argmax()) + int(space.start)

@@ -80,20 +80,21 @@ def check_budget(
         )
 
 
-def check_open_files(*, capacity: int, segment_steps: int, limit: int) -> None:
+def check_open_files(*, capacity: int, segment_steps: int, limit: int, num_envs: int = 1) -> None:
     """Refuse more mapped segments than the process may open files.
 
     Args:
         capacity: agent steps that the replay ever holds at once.
         segment_steps: records of a segment.
         limit: files that the process may open (`ulimit -n`); half of it is left to others.
+        num_envs: environments, of which each has a segment that is not full.
 
     Raises:
         ConfigError: the segments would be too many.
     """
-    segments = -(-capacity // segment_steps) + 1
+    segments = -(-capacity // segment_steps) + num_envs
     if segments > limit // 2:
-        least = -(-capacity // max(limit // 2 - 1, 1))
+        least = -(-capacity // max(limit // 2 - num_envs, 1))
         raise ConfigError(
             f"expected at most {limit // 2} replay segments (half of ulimit -n), got {segments}: "
             f"set replay segment_steps to {least} or more"
@@ -108,6 +109,7 @@ def check_machine(
     storage: Literal["disk", "memory"],
     segment_steps: int,
     directory: Path,
+    num_envs: int = 1,
 ) -> None:
     """Measure this machine and call `check_budget` and `check_open_files`.
 
@@ -118,6 +120,7 @@ def check_machine(
         storage: as the replay's.
         segment_steps: records of a segment.
         directory: the replay's; need not exist yet.
+        num_envs: environments; each has segments of its own, so that so many are not full.
 
     Raises:
         ConfigError: as those.
@@ -126,12 +129,16 @@ def check_machine(
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if storage == "disk" and limit != resource.RLIM_INFINITY:
         check_open_files(
-            capacity=min(capacity, run_steps), segment_steps=segment_steps, limit=limit
+            capacity=min(capacity, run_steps),
+            segment_steps=segment_steps,
+            limit=limit,
+            num_envs=num_envs,
         )
+    begun = (num_envs - 1) * segment_steps
     check_budget(
         step_bytes=bytes_per_step(record_spec),
-        capacity=capacity,
-        run_steps=run_steps,
+        capacity=capacity + begun,
+        run_steps=run_steps + begun,
         storage=storage,
         disk=disk_space(directory),
         memory=memory_space(),

@@ -9,33 +9,46 @@ import numpy as np
 
 
 class EpisodeState(TypedDict):
-    """What a checkpoint keeps of an `EpisodeIndex`; arrays are int64 of shape (N,)."""
+    """What a checkpoint keeps of an `EpisodeIndex`; arrays are int64.
+
+    Those of complete episodes have the shape (N,), those of open ones (num_envs,).
+    """
 
     starts: np.ndarray
     lengths: np.ndarray
-    open_start: int
-    open_length: int
+    open_starts: np.ndarray
+    open_lengths: np.ndarray
     skipped: int
 
 
 class EpisodeIndex:
-    """Complete episodes, oldest first, and the episode that is still open.
+    """Complete episodes, oldest first, and those that are still open, one an environment.
 
-    Positions count every record that was ever added; an episode is a start position and a length.
+    Positions count every record that was ever added of an environment, from a start of its own on;
+    so an episode is a start position and a length, whatever other environments did meanwhile.
 
     Args:
         capacity: records in complete episodes above which the oldest episodes go.
         min_length: shorter episodes are forgotten.
         min_steps: records that stay in complete episodes, even above the capacity; at least 1.
+        num_envs: environments whose records come.
+        env_positions: positions that each of them has for its own; env i begins at i times that.
 
     Attributes:
         steps: records in the complete episodes.
-        open_start: position of the open episode's first record.
-        open_length: its records so far, 0 when none is open.
+        open_starts: position of the open episode's first record, by environment.
+        open_lengths: its records so far, 0 when none is open.
         skipped: number of episodes that were too short to keep.
     """
 
-    def __init__(self, capacity: int, min_length: int, min_steps: int = 1) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        min_length: int,
+        min_steps: int = 1,
+        num_envs: int = 1,
+        env_positions: int = 0,
+    ) -> None:
         self.capacity = capacity
         self.min_length = min_length
         self.min_steps = min_steps
@@ -43,17 +56,20 @@ class EpisodeIndex:
         self._lengths: deque[int] = deque()
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
         self.steps = 0
-        self.open_start = 0
-        self.open_length = 0
+        self.open_starts = [env * env_positions for env in range(num_envs)]
+        self.open_lengths = [0] * num_envs
         self.skipped = 0
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    @property
-    def next_position(self) -> int:
-        """Position of the next record."""
-        return self.open_start + self.open_length
+    def next_position(self, env: int = 0) -> int:
+        """Position of the next record of an environment."""
+        return self.open_starts[env] + self.open_lengths[env]
+
+    def next_positions(self) -> list[int]:
+        """Likewise, of all of them."""
+        return [self.next_position(env) for env in range(len(self.open_starts))]
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Starts (N,) and lengths (N,) of the complete episodes, int64, oldest first."""
@@ -62,34 +78,44 @@ class EpisodeIndex:
         return self._arrays
 
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Starts (N,) and lengths (N,) of the runs of consecutive records, int64, oldest first.
+        """Starts (N,) and lengths (N,) of the runs of consecutive records, int64, by position.
 
-        The open episode belongs to the last one. Two episodes are in different runs where an
-        episode between them was too short to keep, so no run joins what did not follow each other.
+        The open episode belongs to the last run of its environment. Two episodes are in different
+        runs where an episode between them was too short to keep, so no run joins what did not
+        follow each other.
         """
-        starts, lengths = self.arrays()
-        if self.open_length:
-            starts = np.append(starts, self.open_start)
-            lengths = np.append(lengths, self.open_length)
+        starts, lengths = self._with_open(*self.arrays())
         if not len(starts):
             return starts, lengths
+        # Episodes stand in the order in which they ended; of one environment that is sorted.
+        order = np.argsort(starts, kind="stable")
+        starts, lengths = starts[order], lengths[order]
         ends = starts + lengths
         first = np.flatnonzero(np.append(True, starts[1:] != ends[:-1]))
         last = np.append(first[1:], len(starts)) - 1
         return starts[first], ends[last] - starts[first]
 
-    def advance(self) -> None:
-        """Count one more record of the open episode."""
-        self.open_length += 1
+    def _with_open(self, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not any(self.open_lengths):
+            return starts, lengths
+        opened = [env for env, length in enumerate(self.open_lengths) if length]
+        return (
+            np.append(starts, [self.open_starts[env] for env in opened]),
+            np.append(lengths, [self.open_lengths[env] for env in opened]),
+        )
 
-    def close_episode(self) -> bool:
-        """Make the open episode a complete one; say whether older ones had to go.
+    def advance(self, env: int = 0) -> None:
+        """Count one more record of an environment's open episode."""
+        self.open_lengths[env] += 1
+
+    def close_episode(self, env: int = 0) -> bool:
+        """Make an environment's open episode a complete one; say whether older ones had to go.
 
         An episode shorter than `min_length` is forgotten. The newest episode stays even where it
         alone exceeds the capacity, and older ones with it as long as `min_steps` needs them.
         """
-        start, length = self.open_start, self.open_length
-        self.open_start, self.open_length = start + length, 0
+        start, length = self.open_starts[env], self.open_lengths[env]
+        self.open_starts[env], self.open_lengths[env] = start + length, 0
         if length < self.min_length:
             self.skipped += 1
             return True
@@ -113,8 +139,8 @@ class EpisodeIndex:
         return {
             "starts": starts.copy(),
             "lengths": lengths.copy(),
-            "open_start": self.open_start,
-            "open_length": self.open_length,
+            "open_starts": np.array(self.open_starts, np.int64),
+            "open_lengths": np.array(self.open_lengths, np.int64),
             "skipped": self.skipped,
         }
 
@@ -124,33 +150,28 @@ class EpisodeIndex:
         self._lengths = deque(state["lengths"].tolist())
         self._arrays = None
         self.steps = sum(self._lengths)
-        self.open_start = state["open_start"]
-        self.open_length = state["open_length"]
+        self.open_starts = state["open_starts"].tolist()
+        self.open_lengths = state["open_lengths"].tolist()
         self.skipped = state["skipped"]
         self._drop_oldest()
 
 
 def referenced_segments(state: EpisodeState, segment_steps: int) -> set[int]:
-    """Numbers of the segments that hold a record of a complete or the open episode.
+    """Numbers of the segments that hold a record of a complete or an open episode.
 
-    The segment that the next record goes to belongs to them, unless that record opens a new one.
+    The segments that the next records go to belong to them, unless such a record opens a new one.
 
     Args:
         state: of an `EpisodeIndex`.
         segment_steps: records of a segment.
     """
-    open_start, open_length = state["open_start"], state["open_length"]
-    starts = np.append(np.asarray(state["starts"], np.int64), open_start)
-    lengths = np.append(np.asarray(state["lengths"], np.int64), open_length)
+    positions = state["open_starts"] + state["open_lengths"]
+    starts = np.append(state["starts"], state["open_starts"])
+    lengths = np.append(state["lengths"], state["open_lengths"])
     starts, lengths = starts[lengths > 0], lengths[lengths > 0]
     first = starts // segment_steps
     last = (starts + lengths - 1) // segment_steps
-    position = open_start + open_length
-    # +1 where a run of segments begins, -1 behind its end: the running sum counts the references.
-    change = np.zeros(position // segment_steps + 2, np.int64)
-    np.add.at(change, first, 1)
-    np.add.at(change, last + 1, -1)
-    segments = {int(segment) for segment in np.flatnonzero(np.cumsum(change))}
-    if position % segment_steps:
-        segments.add(position // segment_steps)
+    segments = set((positions[positions % segment_steps > 0] // segment_steps).tolist())
+    for one, other in set(zip(first.tolist(), last.tolist(), strict=True)):
+        segments.update(range(one, other + 1))
     return segments

@@ -73,7 +73,7 @@ class EpisodeSequences:
         """What there is instead of a complete episode."""
         return (
             "expected a complete episode to sample from, got none (records of the open episode:"
-            f" {episodes.open_length}, episodes skipped as shorter than replay "
+            f" {sum(episodes.open_lengths)}, episodes skipped as shorter than replay "
             f"min_length={self.min_length}: {episodes.skipped}): prefill more "
             "or lower min_length"
         )
@@ -102,9 +102,11 @@ class StreamSequences:
         batch_length: T.
         capacity: of the replay.
         prioritize_ends: must be False.
+        num_envs: environments whose records come. Windows don't mix them, so the replay must hold
+            so many records that those of one of them fill a window.
 
     Raises:
-        ConfigError: `prioritize_ends`, or a capacity below T.
+        ConfigError: `prioritize_ends`, or a capacity that may not hold a window.
 
     Source: DreamerV3 (2023), embodied/replay/generic.py. Differs: the original drops the oldest
     window where this drops whole episodes.
@@ -114,20 +116,28 @@ class StreamSequences:
     keeps_flags = True
 
     def __init__(
-        self, *, batch_size: int, batch_length: int, capacity: int, prioritize_ends: bool
+        self,
+        *,
+        batch_size: int,
+        batch_length: int,
+        capacity: int,
+        prioritize_ends: bool,
+        num_envs: int = 1,
     ) -> None:
         if prioritize_ends:
             raise ConfigError(
                 "expected replay prioritize_ends=false with sequences=stream, whose windows cross "
                 "the ends of episodes, got true: set prioritize_ends=false or sequences=episodes"
             )
-        if capacity < batch_length:
+        self.min_steps = num_envs * (batch_length - 1) + 1
+        if capacity < self.min_steps:
+            least = "batch_length" if num_envs == 1 else "num_envs * (batch_length - 1) + 1"
             raise ConfigError(
-                f"expected a replay capacity of at least batch_length ({batch_length}) with "
+                f"expected a replay capacity of at least {least} ({self.min_steps}) with "
                 f"sequences=stream, got {capacity}: raise capacity or lower batch_length"
             )
         self.batch_size = batch_size
-        self.batch_length = self.min_steps = batch_length
+        self.batch_length = batch_length
 
     def ready(self, episodes: EpisodeIndex) -> bool:
         """Whether T records follow each other."""
@@ -160,6 +170,7 @@ def make_sequences(
     batch_length: int,
     min_length: int,
     prioritize_ends: bool,
+    num_envs: int = 1,
 ) -> Sequences:
     """The sequences of that kind; see the classes.
 
@@ -172,6 +183,7 @@ def make_sequences(
             batch_length=batch_length,
             capacity=capacity,
             prioritize_ends=prioritize_ends,
+            num_envs=num_envs,
         )
     return EpisodeSequences(
         batch_size=batch_size,

@@ -15,14 +15,18 @@ from harmony.replay.sampler import Pieces
 from harmony.replay.segments import Segments
 from harmony.replay.sequences import Kind, make_sequences
 
+ENV_SEGMENTS = 10**6
+"""Numbers that each environment has for its segments: those of env i begin at i times that."""
+
 
 class Replay:
-    """Complete episodes to learn from, and the open one.
+    """Complete episodes to learn from, and the open ones, one an environment.
 
-    Each record gets the next position, counted from 0 over the whole run. Positions are never
-    reused and files never overwritten as long as a checkpoint may refer to them, so a checkpoint is
-    only the list of episodes; `release` deletes what no kept checkpoint needs. A state that is
-    loaded cuts the experience back to it: later records are forgotten and written anew.
+    Each record gets the next position of its environment, counted over the whole run, and lies in a
+    segment of that environment. Positions are never reused and files never overwritten as long as a
+    checkpoint may refer to them, so a checkpoint is only the list of episodes; `release` deletes
+    what no kept checkpoint needs. A state that is loaded cuts the experience back to it: later
+    records are forgotten and written anew.
 
     No random numbers live here: the caller hands in the stream. Equal states and equal streams give
     equal batches, on disk and in memory. Not safe for use by several threads at once.
@@ -42,6 +46,7 @@ class Replay:
         storage: Literal["disk", "memory"] = "disk",
         segment_steps: int = 4096,
         keep: Literal["all", "none"] = "all",
+        num_envs: int = 1,
     ) -> None:
         """Make the directory; experience of an earlier process comes with `load_state_dict`.
 
@@ -61,6 +66,7 @@ class Replay:
                 state is taken.
             segment_steps: records a file. On disk each file that is in use is kept open.
             keep: "none" deletes the data when the run has finished.
+            num_envs: environments whose episodes come, each in its own order.
 
         Raises:
             ConfigError: a number is out of range, or `prioritize_ends` with "stream".
@@ -77,6 +83,7 @@ class Replay:
             batch_length=batch_length,
             min_length=batch_length if min_length is None else min_length,
             prioritize_ends=prioritize_ends,
+            num_envs=num_envs,
         )
         directory.mkdir(parents=True, exist_ok=True)
         self.record_spec = dict(record_spec)
@@ -84,9 +91,15 @@ class Replay:
         self.batch_length = batch_length
         self.prioritize_ends = prioritize_ends
         self.keep = keep
-        self._episodes = EpisodeIndex(capacity, self.sequences.min_length, self.sequences.min_steps)
+        self._episodes = EpisodeIndex(
+            capacity,
+            self.sequences.min_length,
+            self.sequences.min_steps,
+            num_envs,
+            ENV_SEGMENTS * segment_steps,
+        )
         self._segments = Segments(directory, record_dtype(record_spec), segment_steps, storage)
-        self._flushed = 0  # records before this position are durable
+        self._flushed = self._episodes.next_positions()  # records of an env before that are durable
 
     def __len__(self) -> int:
         """Steps in complete episodes."""
@@ -107,8 +120,8 @@ class Replay:
         """Where the segment files are."""
         return self._segments.directory
 
-    def add(self, record: Record) -> None:
-        """Append one step; `is_last` completes the episode.
+    def add(self, record: Record, env: int = 0) -> None:
+        """Append one step of an environment; `is_last` completes its episode.
 
         Raises:
             ValueError: keys, dtypes or shapes differ from `record_spec`, or `is_first` is not
@@ -116,33 +129,35 @@ class Replay:
             RunDirectoryError: the disk is full.
         """
         check_record(record, self._segments.dtype)
-        if bool(record["is_first"]) != (self._episodes.open_length == 0):
+        open_length = self._episodes.open_lengths[env]
+        if bool(record["is_first"]) != (open_length == 0):
             raise ValueError(
-                f"is_first is {bool(record['is_first'])} after {self._episodes.open_length} "
+                f"is_first is {bool(record['is_first'])} after {open_length} "
                 "records of the open episode"
             )
-        number, offset = divmod(self._episodes.next_position, self._segments.segment_steps)
+        number, offset = divmod(self._episodes.next_position(env), self._segments.segment_steps)
         if offset == 0:
+            _check_number(number, env)
             self._segments.create(number)
         slot = self._segments[number][offset]
         for key, value in record.items():
             slot[key] = value
-        self._episodes.advance()
+        self._episodes.advance(env)
         if record["is_last"]:
-            self._close_episode()
+            self._close_episode(env)
 
-    def truncate_open_episode(self) -> bool:
-        """End the open episode at its last record, as if by a time limit.
+    def truncate_open_episode(self, env: int = 0) -> bool:
+        """End an environment's open episode at its last record, as if by a time limit.
 
-        For a simulator whose open episode can't be brought back on resume.
+        For a simulator that was lost, or whose open episode can't be brought back on resume.
 
         Returns:
             Whether there was one.
         """
-        if not self._episodes.open_length:
+        if not self._episodes.open_lengths[env]:
             return False
-        self._mark_newest(is_last=True)
-        self._close_episode()
+        self._mark_newest(env, is_last=True)
+        self._close_episode(env)
         return True
 
     def sample(
@@ -204,10 +219,11 @@ class Replay:
             self._segments.open(number)
         self._episodes.load_state_dict(episodes)
         self._segments.close_others(self._referenced(self._episodes.state_dict()))
-        self._flushed = self._episodes.next_position
-        if self._episodes.open_length:
-            # A future that is forgotten now may have truncated the episode that is open again.
-            self._mark_newest(is_last=False)
+        self._flushed = self._episodes.next_positions()
+        for env, open_length in enumerate(self._episodes.open_lengths):
+            if open_length:
+                # A future that is forgotten now may have truncated the episode that is open again.
+                self._mark_newest(env, is_last=False)
 
     def release(self, states: Sequence[Mapping[str, object]]) -> None:
         """Delete the segments that neither the live replay nor any of these states refers to.
@@ -240,23 +256,24 @@ class Replay:
     def _referenced(self, state: EpisodeState) -> set[int]:
         return referenced_segments(state, self._segments.segment_steps)
 
-    def _close_episode(self) -> None:
-        dropped = self._episodes.close_episode()
+    def _close_episode(self, env: int) -> None:
+        dropped = self._episodes.close_episode(env)
         if dropped and self._segments.storage == "memory":
             # Kept checkpoints read files; the arrays are needed by the live episodes only.
             self._segments.close_others(self._referenced(self._episodes.state_dict()))
 
     def _flush(self) -> None:
-        position = self._episodes.next_position
-        self._segments.flush(self._flushed, position)
-        self._flushed = position
+        positions = self._episodes.next_positions()
+        for first, stop in zip(self._flushed, positions, strict=True):
+            self._segments.flush(first, stop)
+        self._flushed = positions
 
-    def _mark_newest(self, *, is_last: bool) -> None:
-        """Change the flag of the open episode's newest record."""
-        position = self._episodes.next_position - 1
+    def _mark_newest(self, env: int, *, is_last: bool) -> None:
+        """Change the flag of the newest record of an environment's open episode."""
+        position = self._episodes.next_position(env) - 1
         number, offset = divmod(position, self._segments.segment_steps)
         self._segments[number][offset]["is_last"] = is_last
-        self._flushed = min(self._flushed, position)
+        self._flushed[env] = min(self._flushed[env], position)
 
     def _copy(self, pieces: Pieces, positions: np.ndarray, batch: dict[str, np.ndarray]) -> None:
         """Copy each run of steps into its place in the arrays (B, T, ...)."""
@@ -266,3 +283,11 @@ class Replay:
                 begin = column + done
                 for key, array in batch.items():
                     array[row, begin : begin + len(records)] = records[key]
+
+
+def _check_number(number: int, env: int) -> None:
+    if number >= (env + 1) * ENV_SEGMENTS:
+        raise ConfigError(
+            f"expected at most {ENV_SEGMENTS} segments of an environment in a run, got one more: "
+            "start a run with a larger replay segment_steps"
+        )

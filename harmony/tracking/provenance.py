@@ -16,7 +16,7 @@ import harmony
 SNAPSHOT_FILE = "snapshot.json"
 """Beside a copy of the package that was made for a sweep: git_commit, git_dirty, git_diff."""
 
-_PACKAGES = ("torch", "numpy", "mujoco", "mlflow")
+_PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "mlflow")
 
 
 def provenance() -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from harmony.agent import DreamerAgent, Mode
+from harmony.envs.pool import EnvPool
 from harmony.envs.stream import EpisodeStream, Record
 from harmony.errors import ConfigError
 from harmony.replay.store import Replay
@@ -26,11 +28,13 @@ class Episode(NamedTuple):
         reward_sum: its return.
         length: agent steps.
         success: whether any step was one, None where the suite knows none.
+        info: what the environment said of the last step.
     """
 
     reward_sum: float
     length: int
     success: bool | None
+    info: Mapping[str, Any] = MappingProxyType({})
 
 
 def random_action(space: gymnasium.Space[Any], rng: np.random.Generator) -> np.ndarray:
@@ -50,35 +54,45 @@ def _random_onehot(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class Player:
-    """An agent and what it remembers of the open episode.
+    """An agent and what it remembers of the open episodes, one an environment.
 
     Args:
         agent: chooses the actions.
         mode: train samples the policy, eval takes its mode.
         generator: random stream on the agent's device.
+        num_envs: environments that it acts for at once.
     """
 
-    def __init__(self, agent: DreamerAgent, mode: Mode, generator: torch.Generator) -> None:
+    def __init__(
+        self, agent: DreamerAgent, mode: Mode, generator: torch.Generator, num_envs: int = 1
+    ) -> None:
         self.agent = agent
         self.mode = mode
         self.generator = generator
-        self.carry = agent.initial(1)
+        self.carry = agent.initial(num_envs)
 
     def act(self, record: Record) -> np.ndarray:
-        """(A,) float32, in answer to one record.
+        """(A,) float32, in answer to the record of the only environment."""
+        action: np.ndarray = self.act_all([record])[0]
+        return action
+
+    def act_all(self, records: Sequence[Record]) -> np.ndarray:
+        """(N, A) float32, in answer to a record of each environment, in one call of the policy.
 
         A policy may draw beyond [-1, 1]; environment, replay and carry get what was cut there.
         One-hot actions lie within.
         """
         names = [*self.agent.world_model.encoder.images, *self.agent.world_model.encoder.vectors]
         obs = {
-            name: torch.as_tensor(record[name], device=self.agent.device).unsqueeze(0)
+            name: torch.as_tensor(
+                np.array([record[name] for record in records]), device=self.agent.device
+            )
             for name in [*names, "is_first"]
         }
         drawn, carry = self.agent.act(obs, self.carry, self.mode, self.generator)
         action = drawn.clamp(-1.0, 1.0)
         self.carry = carry._replace(action=action)
-        array: np.ndarray = action[0].float().cpu().numpy()
+        array: np.ndarray = action.float().cpu().numpy()
         return array
 
     def state_dict(self) -> dict[str, object]:
@@ -95,18 +109,37 @@ class Player:
 
 
 def collect_step(
-    stream: EpisodeStream, replay: Replay, policy: Callable[[Record], np.ndarray]
-) -> Episode | None:
-    """One agent step into the replay; a new episode's first record comes before it.
+    pool: EnvPool,
+    replay: Replay,
+    policy: Callable[[list[Record]], np.ndarray],
+    numbers: Sequence[int],
+) -> list[Episode | None]:
+    """An agent step of some environments into the replay; first records of new episodes before it.
+
+    Where an environment was lost in the step, its episode ends with the record before, as if by a
+    time limit: nothing is known of what the action would have led to.
+
+    Args:
+        pool: of the environments.
+        replay: gets the records, in the order of the environments.
+        policy: records of the environments to actions (N, A).
+        numbers: of the environments.
 
     Returns:
-        The episode that the step ended, if it did.
+        For each step that was taken, the episode that it ended, if it did.
     """
-    if stream.needs_reset:
-        replay.add(stream.reset())
-    assert stream.record is not None
-    replay.add(stream.step(policy(stream.record)))
-    return finished(stream) if stream.needs_reset else None
+    for env, record in pool.begin(numbers):
+        replay.add(record, env)
+    streams = [pool.streams[env] for env in numbers]
+    actions = policy([stream.record for stream in streams if stream.record is not None])
+    taken: list[Episode | None] = []
+    for env, stream, after in zip(numbers, streams, pool.step(numbers, actions), strict=True):
+        if after is None:
+            replay.truncate_open_episode(env)
+            continue
+        replay.add(after, env)
+        taken.append(finished(stream) if stream.needs_reset else None)
+    return taken
 
 
 def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
@@ -133,4 +166,4 @@ def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
 
 def finished(stream: EpisodeStream) -> Episode:
     """The episode that a stream has just ended."""
-    return Episode(stream.episode_return, stream.episode_length, stream.success)
+    return Episode(stream.episode_return, stream.episode_length, stream.success, stream.info)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -25,10 +26,12 @@ class Evaluation(NamedTuple):
     Attributes:
         episodes: in the order of their seeds.
         frames: (T, Hi, Wi, C) uint8 of the first episode, None where the env shows no image.
+        scores: measures of the suite's own, by metric.
     """
 
     episodes: list[Episode]
     frames: np.ndarray | None
+    scores: Mapping[str, float] = MappingProxyType({})
 
     @property
     def mean_return(self) -> float:
@@ -49,7 +52,8 @@ class Evaluation(NamedTuple):
             "eval/length": float(np.mean([e.length for e in self.episodes])),
         }
         rate = self.success_rate
-        return row if rate is None else row | {"eval/success": rate}
+        success = {} if rate is None else {"eval/success": rate}
+        return row | success | dict(self.scores)
 
 
 class Evaluator:
@@ -111,7 +115,14 @@ class Evaluator:
                 self.between_steps()
                 record = stream.step(policy(record))
             results.append(finished(stream))
-        return Evaluation(results, np.stack(frames) if frames else None)
+        return Evaluation(results, np.stack(frames) if frames else None, self._scores(results))
+
+    def _scores(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """What the suite makes of the episodes, where it has measures of its own."""
+        score = getattr(self.env.unwrapped, "scores", None)
+        if score is None:
+            return {}
+        return dict(score([e.reward_sum for e in episodes], [e.info for e in episodes]))
 
 
 def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> np.ndarray | None:

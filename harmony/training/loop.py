@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,8 +11,9 @@ import numpy as np
 import torch
 
 from harmony.agent import DreamerAgent
-from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import CheckpointError, EnvError
+from harmony.envs.pool import EnvPool
+from harmony.envs.stream import Record
+from harmony.errors import CheckpointError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
 from harmony.training.collect import Player, can_sample, collect_step, random_action
@@ -33,8 +33,7 @@ from harmony.training.seeding import Seeds
 from harmony.training.signals import Stopped
 from harmony.types import to_device
 
-log = logging.getLogger(__name__)
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 class Diverged(Exception):  # noqa: N818 - reads as what happened
@@ -64,7 +63,7 @@ class Trainer:
 
     Args:
         agent: what is trained.
-        stream: episodes of the training environment.
+        pool: the training environments.
         evaluator: runs evaluation episodes.
         replay: what was experienced.
         schedules: when what happens.
@@ -78,7 +77,7 @@ class Trainer:
         self,
         *,
         agent: DreamerAgent,
-        stream: EpisodeStream,
+        pool: EnvPool,
         evaluator: Evaluator,
         replay: Replay,
         schedules: Schedules,
@@ -88,7 +87,7 @@ class Trainer:
         stop: Stop,
     ) -> None:
         self.agent = agent
-        self.stream = stream
+        self.pool = pool
         self.evaluator = evaluator
         self.replay = replay
         self.schedules = schedules
@@ -97,7 +96,7 @@ class Trainer:
         self.journal = journal
         self.stop = stop
         self.progress = Progress(next_checkpoint=schedules.checkpoint.every_env_steps)
-        self.player = Player(agent, "train", agent.generators.policy)
+        self.player = Player(agent, "train", agent.generators.policy, pool.num_envs)
         self.random_rng = seeds.numpy("prefill")
         self.replay_rng = seeds.numpy("replay")
         self.retention = Retention(replay, checkpoints)
@@ -159,39 +158,54 @@ class Trainer:
         return None if done else self._train_step
 
     def _prefill_step(self) -> None:
-        space = self.stream.action_space
-        self._env_step(lambda _: random_action(space, self.random_rng))
-        enough = self.progress.agent_step >= self.schedules.training.prefill_agent_steps
-        # Whole episodes only: the policy must not begin in the middle of one.
-        if enough and self.stream.needs_reset:
-            self.progress.prefilled = can_sample(self.replay, self.stream, self.progress.episodes)
+        # Whole episodes only: the policy must not begin in the middle of one. So once the steps
+        # suffice, each environment ends its episode and then waits for the others.
+        numbers = (self._prefill_suffices() and self.pool.open) or range(self.pool.num_envs)
+        self._env_step(self._random_actions, numbers)
+        if self._prefill_suffices() and not self.pool.open:
+            stream, episodes = self.pool.streams[numbers[-1]], self.progress.episodes
+            self.progress.prefilled = can_sample(self.replay, stream, episodes)
+
+    def _prefill_suffices(self) -> bool:
+        return self.progress.agent_step >= self.schedules.training.prefill_agent_steps
+
+    def _random_actions(self, records: list[Record]) -> np.ndarray:
+        space = self.pool.action_space
+        return np.stack([random_action(space, self.random_rng) for _ in records])
 
     def _pretrain_update(self) -> None:
         self._update()
         self.progress.pretrained += 1
 
     def _train_step(self) -> None:
-        before = self.progress.env_step
-        self._env_step(self.player.act)
+        before, steps = self.progress.env_step, self.progress.agent_step
+        self._env_step(self.player.act_all, range(self.pool.num_envs))
         training = self.schedules.training
         batch_steps = self.replay.batch_size * self.replay.batch_length
-        for _ in range(training.updates_due(self.progress.agent_step, batch_steps)):
-            self._update()
+        for step in range(steps + 1, self.progress.agent_step + 1):
+            for _ in range(training.updates_due(step, batch_steps)):
+                self._update()
         if crossed(before, self.progress.env_step, training.log_every_env_steps):
             counts = {"nonfinite/skipped_updates": float(self.agent.bad_steps()[0])}
             if self._save_seconds is not None:
                 counts["time/save_s"] = self._save_seconds
             if self.progress.truncated_episodes:
                 counts["episode/not_restored"] = float(self.progress.truncated_episodes)
+            if self.pool.restarts:
+                counts["env/restarts"] = float(self.pool.restarts)
+            if self.pool.failures:
+                counts["env/failures"] = float(self.pool.failures)
             self.journal.means_row(self.progress, self.agent.updates, counts)
 
-    def _env_step(self, policy: Callable[[Record], np.ndarray]) -> None:
-        episode = collect_step(self.stream, self.replay, policy)
-        self.progress.agent_step += 1
-        self.progress.env_step += self.stream.action_repeat
-        if episode is not None:
-            self.progress.episodes += 1
-            self.journal.episode_row(self.progress, episode, len(self.replay))
+    def _env_step(
+        self, policy: Callable[[list[Record]], np.ndarray], numbers: Sequence[int]
+    ) -> None:
+        for episode in collect_step(self.pool, self.replay, policy, numbers):
+            self.progress.agent_step += 1
+            self.progress.env_step += self.pool.action_repeat
+            if episode is not None:
+                self.progress.episodes += 1
+                self.journal.episode_row(self.progress, episode, len(self.replay))
 
     def _update(self) -> None:
         batch = self.replay.sample(self.replay_rng)
@@ -255,7 +269,7 @@ class Trainer:
         Args:
             finished: nobody will go on with the run, so `replay.keep` decides over its data.
         """
-        self.stream.close()
+        self.pool.close()
         self.evaluator.env.close()
         self.replay.close(finished)
         self.journal.close()
@@ -292,7 +306,7 @@ class Trainer:
             "progress": self.progress.state_dict(),
             "agent": self.agent.snapshot(),
             "player": self.player.state_dict(),
-            "stream": self.stream.state_dict(),
+            "envs": self.pool.state_dict(),
             "random_rng": self.random_rng.bit_generator.state,
             "replay_rng": self.replay_rng.bit_generator.state,
             "means": self.journal.means.state_dict(),
@@ -322,12 +336,7 @@ class Trainer:
         self.random_rng.bit_generator.state = state["random_rng"]
         self.replay_rng.bit_generator.state = state["replay_rng"]
         self.replay.load_state_dict(state["replay"])
-        try:
-            self.stream.load_state_dict(state["stream"])
-        except EnvError as error:
-            # A simulator that is not deterministic: the episode ends here, as if by a time limit.
-            log.warning("%s", error)
-            self.replay.truncate_open_episode()
-            self.progress.truncated_episodes += 1
+        for env in self.pool.load_state_dict(state["envs"]):
+            self.progress.truncated_episodes += self.replay.truncate_open_episode(env)
         self.journal.cut_back(state["metrics_offset"], state["means"], self.agent.device)
         self.retention.restored(self.progress.agent_step, state["replay"])

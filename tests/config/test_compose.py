@@ -50,6 +50,7 @@ def test_bare_off_is_a_name():
             "algorithm.rsm.deter=200",
             "algorithm.rsm.deter: algorithm has no key 'rsm'; did you mean 'rssm'? (has: rssm)",
         ),
+        ("env.rate=1", "env.rate: there is no such key; did you mean 'training.rate'?"),
         ("seed.x=1", "seed.x: seed is a value, it has no keys"),
         ("env=hopper", "env.time_limit is not set; give env.time_limit=VALUE"),
         ("seed=0,1", "seed=0,1: several values; add -m to run each, seed=[0,1] for a list"),

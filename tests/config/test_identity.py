@@ -38,6 +38,7 @@ def test_flatten_names_leaves_and_keeps_lists_and_empty_sections():
         {"training__env_steps": 5},
         {"replay__keep": "none"},
         {"env__render": {"samples": 0}},
+        {"env__python": "/other/python", "env__checkout": "/other", "env__timeout_s": 9.0},
         {"run_dir": "/x"},
         {"sweep": "s"},
         {"tracking": {"keys": []}},

@@ -1,6 +1,9 @@
+import logging
+
 import pytest
 
 from harmony.envs import opengl
+from harmony.envs.devices import EglDevice, Machine
 from harmony.envs.opengl import cannot_draw, choose_backend
 from harmony.errors import EnvError
 
@@ -10,7 +13,8 @@ def machine(monkeypatch):
     """Sets which libraries the machine seems to have."""
 
     def set_up(egl, osmesa):
-        monkeypatch.setattr(opengl, "egl_devices", lambda: egl)
+        devices = tuple(EglDevice(index, starts) for index, starts in enumerate(egl))
+        monkeypatch.setattr(opengl, "this_machine", lambda: Machine(devices))
         monkeypatch.setattr(
             opengl.ctypes.util, "find_library", lambda _: "libOSMesa.so.8" if osmesa else None
         )
@@ -19,12 +23,21 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize("unset", [{}, {"MUJOCO_GL": ""}, {"MUJOCO_GL": " "}])
-@pytest.mark.parametrize(("egl", "expected"), [((True,), "egl"), ((False,), "osmesa")])
+@pytest.mark.parametrize(
+    ("egl", "expected"),
+    [
+        ((True,), {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "0"}),
+        ((False, True), {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "1"}),
+        ((False,), {"MUJOCO_GL": "osmesa"}),
+    ],
+)
 def test_egl_is_taken_where_a_device_starts_and_osmesa_elsewhere(machine, unset, egl, expected):
     machine(egl=egl, osmesa=True)
     environ = dict(unset)
-    assert choose_backend(environ) == expected
-    assert environ == {"MUJOCO_GL": expected}
+    assert choose_backend(environ) == expected["MUJOCO_GL"]
+    assert environ == expected
+    assert choose_backend(environ) == expected["MUJOCO_GL"]
+    assert environ == expected
 
 
 def test_the_users_choice_stands():
@@ -61,6 +74,51 @@ def test_an_egl_device_that_does_not_start_is_refused(machine, device):
     with pytest.raises(EnvError, match=f"MUJOCO_EGL_DEVICE_ID to be one of 1, 2, got '{device}'"):
         choose_backend(environ)
     assert choose_backend({**environ, "MUJOCO_EGL_DEVICE_ID": "2"}) == "egl"
+
+
+@pytest.mark.parametrize("unset", [{}, {"MUJOCO_EGL_DEVICE_ID": ""}])
+def test_egl_alone_is_asked_for(machine, unset):
+    """The user wants EGL, so OSMesa is no way out; the device is still chosen."""
+    machine(egl=(False, True), osmesa=True)
+    environ = {"MUJOCO_GL": "egl", **unset}
+    assert choose_backend(environ) == "egl"
+    assert environ == {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "1"}
+
+
+def test_the_users_device_stands(machine):
+    machine(egl=(True, True), osmesa=True)
+    environ = {"MUJOCO_EGL_DEVICE_ID": "1"}
+    assert choose_backend(environ) == "egl"
+    assert environ == {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "1"}
+
+
+def test_what_was_chosen_is_one_line_in_the_log_and_is_said_once(machine, caplog):
+    machine(egl=(True,), osmesa=True)
+    environ = {}
+    with caplog.at_level(logging.INFO):
+        choose_backend(environ)
+        choose_backend(environ)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage() == "rendering: EGL device 0 of 1 (a GPU): no CUDA device here"
+
+
+def test_what_should_draw_and_does_not_is_a_warning(monkeypatch, caplog):
+    computing_only = Machine((EglDevice(0, starts=True, software=True),), ("GPU-aa",))
+    monkeypatch.setattr(opengl, "this_machine", lambda: computing_only)
+    with caplog.at_level(logging.INFO):
+        assert choose_backend({}) == "egl"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "in software" in record.getMessage()
+    assert "libEGL_nvidia" in record.getMessage()
+
+
+def test_why_egl_could_not_be_asked_is_told(monkeypatch):
+    broken = Machine(problem="EGL did not answer in 60 s")
+    monkeypatch.setattr(opengl, "this_machine", lambda: broken)
+    with pytest.raises(EnvError, match="MUJOCO_GL=egl can't draw here: EGL did not answer in 60 s"):
+        choose_backend({"MUJOCO_GL": "egl"})
 
 
 def test_a_long_cause_is_cut_to_one_line():

@@ -278,6 +278,18 @@ def test_an_episode_that_cannot_be_replayed_is_told_and_passed_over():
     assert loaded.episode == 1
 
 
+def test_an_env_that_says_it_cannot_repeat_itself_is_not_asked_to():
+    saved, loaded = (EpisodeStream(Watched(image_size=2), lambda k: k) for _ in range(2))
+    loaded.env.deterministic = False
+    saved.reset()
+    saved.step(np.zeros(2))
+    with pytest.raises(EnvError, match="episode 0 can't be brought back: its simulator does not"):
+        loaded.load_state_dict(saved.state_dict())
+    assert (loaded.episode, loaded.needs_reset, loaded.env.seen) == (1, True, [])
+    loaded.reset()
+    assert loaded.episode == 1
+
+
 def test_an_episode_that_ends_too_early_is_told_and_passed_over_once():
     saved, loaded = make(length=5), make(length=2)
     saved.reset()

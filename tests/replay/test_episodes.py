@@ -13,8 +13,8 @@ def state(starts, lengths, open_start, open_length):
     return {
         "starts": np.array(starts, np.int64),
         "lengths": np.array(lengths, np.int64),
-        "open_start": open_start,
-        "open_length": open_length,
+        "open_starts": np.array([open_start], np.int64),
+        "open_lengths": np.array([open_length], np.int64),
         "skipped": 0,
     }
 
@@ -29,7 +29,7 @@ def test_oldest_episodes_go_when_the_capacity_is_exceeded():
     assert starts.tolist() == [4, 10]
     assert lengths.tolist() == [6, 1]
     assert index.steps == 7
-    assert index.next_position == 11
+    assert index.next_position() == 11
 
 
 def test_one_episode_stays_even_when_it_is_too_long():
@@ -58,7 +58,7 @@ def test_state_is_a_copy_and_comes_back():
     assert saved["starts"].tolist() == [0]
     other = EpisodeIndex(capacity=100, min_length=1)
     other.load_state_dict(saved)
-    assert (other.open_start, other.open_length, other.steps) == (4, 1, 4)
+    assert (other.open_starts, other.open_lengths, other.steps) == ([4], [1], 4)
 
 
 def test_segments_that_a_state_refers_to():

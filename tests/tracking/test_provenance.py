@@ -12,7 +12,7 @@ def test_everything_is_text_and_the_important_is_there():
     assert all(isinstance(value, str) for value in found.values())
     assert set(found) == {
         *("git_commit", "git_dirty", "git_diff", "hostname", "cpu", "cores", "ram_gb", "gpu"),
-        *("harmony", "python", "torch", "numpy", "mujoco", "mlflow"),
+        *("harmony", "python", "torch", "numpy", "mujoco", "metaworld", "mlflow"),
     }
     for key in ("hostname", "python", "numpy", "torch", "harmony"):
         assert found[key]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harmony.build import build_env
+from harmony.envs.pool import EnvPool
 from harmony.envs.probe import CountingEnv
 from harmony.envs.stream import EpisodeStream
 from harmony.errors import ConfigError
@@ -90,7 +91,8 @@ def test_a_player_remembers_its_last_action():
 
 
 def test_actions_beyond_the_bounds_are_cut_for_env_replay_and_carry(monkeypatch, tmp_path):
-    who, records = player(), stream()
+    who, pool = player(), EnvPool([build_env(tiny.config())], lambda _, k: k)
+    records = pool.streams[0]
     drawn = torch.tensor([[-1.75, 0.25]])
     carry = who.carry._replace(action=drawn)
     monkeypatch.setattr(who.agent, "act", lambda *_: (drawn, carry))
@@ -107,7 +109,7 @@ def test_actions_beyond_the_bounds_are_cut_for_env_replay_and_carry(monkeypatch,
         batch_length=2,
         sequences="stream",
     )
-    collect_step(records, replay, who.act)
+    collect_step(pool, replay, who.act_all, [0])
     assert seen == [[-1.0, 0.25]]
     batch = replay.sample(np.random.default_rng(0))
     assert batch["action"].tolist() == [[[0.0, 0.0], [-1.0, 0.25]]]
@@ -123,19 +125,19 @@ def test_actions_within_the_bounds_stay_bit_for_bit(monkeypatch):
 
 
 def counting(tmp_path, length, **settings):
-    """A stream whose episodes have length + 1 records, and a replay for it."""
-    records = EpisodeStream(CountingEnv(length=length, image_size=2), lambda k: k)
+    """A pool whose episodes have length + 1 records, and a replay for it."""
+    pool = EnvPool([CountingEnv(length=length, image_size=2)], lambda _, k: k)
     given = {"capacity": 1000, "batch_size": 2, "batch_length": 6, "segment_steps": 64}
-    replay = Replay(record_spec=records.record_spec, directory=tmp_path, **given | settings)
-    return records, replay
+    spec = pool.streams[0].record_spec
+    return pool, Replay(record_spec=spec, directory=tmp_path, **given | settings)
 
 
-def episodes_until_ready(records, replay):
+def episodes_until_ready(pool, replay):
     """Episodes that a prefill takes."""
     for episodes in range(1, 100):
-        while collect_step(records, replay, lambda _: np.zeros(2, np.float32)) is None:
+        while collect_step(pool, replay, lambda _: np.zeros((1, 2), np.float32), [0]) == [None]:
             pass
-        if can_sample(replay, records, episodes):
+        if can_sample(replay, pool.streams[0], episodes):
             return episodes
     return None
 
@@ -183,4 +185,4 @@ def test_what_a_finished_episode_was():
     while not record["is_last"]:
         record = records.step(np.array([0.5, 0.0], np.float32))
     # Half a point an env step, two env steps an agent step; no step was above 0.9.
-    assert finished(records) == Episode(3.0, 3, False)
+    assert finished(records) == Episode(3.0, 3, False, {"success": False})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmony.build import build_env, build_replay
-from harmony.envs.stream import EpisodeStream
+from harmony.envs.pool import EnvPool
 from harmony.training.collect import Episode
 from harmony.training.evaluation import Evaluation, Evaluator, open_loop
 from harmony.training.seeding import Seeds
@@ -34,6 +34,31 @@ def test_a_suite_that_knows_no_success_has_none():
     found = Evaluation([Episode(1.0, 10, None)], None)
     assert found.success_rate is None
     assert "eval/success" not in found.row()
+
+
+def test_a_suite_may_have_measures_of_its_own():
+    used = evaluator()
+    asked = []
+
+    def scores(returns, infos):
+        asked.append((returns, infos))
+        return {"eval/largest": max(returns), "known": float(len(infos))}
+
+    used.env.scores = scores
+    found = used.evaluate(tiny.agent(), 40, 3)
+    assert found.scores == {"eval/largest": max(returns(found)), "known": 3.0}
+    assert found.row()["eval/largest"] == max(returns(found))
+    ((given, infos),) = asked
+    assert given == returns(found)
+    assert infos == [episode.info for episode in found.episodes]
+    assert [set(info) for info in infos] == [{"success"}] * 3
+
+
+def test_a_suite_without_has_none():
+    assert evaluator().evaluate(tiny.agent(), 40, 1).scores == {}
+    assert set(Evaluation([Episode(1.0, 10, None)], None).row()) == {
+        "eval/return", "eval/return_std", "eval/length",
+    }  # fmt: skip
 
 
 def test_as_many_whole_episodes_as_asked_for():
@@ -99,8 +124,8 @@ def test_a_signal_need_not_wait_for_the_last_episode():
 
 def test_open_loop_of_the_replay(tmp_path):
     config = tiny.config()
-    records = EpisodeStream(build_env(config), lambda k: k)
-    replay = build_replay(config, records, tmp_path)
+    pool = EnvPool([build_env(config)], lambda _, k: k)
+    replay, records = build_replay(config, pool, tmp_path), pool.streams[0]
     record = records.reset()
     replay.add(record)
     while not record["is_last"]:

@@ -4,11 +4,9 @@ import itertools
 import logging
 import types
 
-import numpy as np
 import pytest
 
 from harmony.errors import CheckpointError, ConfigError
-from harmony.training.checkpoint import read_checkpoint
 from harmony.training.signals import Stopped
 from tests import tiny
 from tests.integration.test_kills import assert_same
@@ -24,26 +22,12 @@ def quick_and_closed(monkeypatch):
     tiny.close()
 
 
-def final_state(trainer):
-    """Everything at the end, in memory and on disk; offsets depend on how long times are."""
-    _, state = trainer.checkpoints.load_latest()
-    del state["metrics_offset"]
-    if not state["stream"]["open"]:
-        # Left over from the last episode; between two episodes nobody reads them.
-        del state["stream"]["seed"], state["stream"]["episode_return"]
-    batches = [trainer.replay.sample(np.random.default_rng(i)) for i in range(10)]
-    last = read_checkpoint(trainer.checkpoints.directory / "last.ckpt")
-    best = read_checkpoint(trainer.checkpoints.directory / "best.ckpt")
-    rows = tiny.rows(trainer.journal.run_dir)
-    return {"state": state, "batches": batches, "last": last, "best": best, "rows": rows}
-
-
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     """The final state of a run that nothing disturbed, and how often it could have stopped."""
     trainer = tiny.trainer(tmp_path_factory.mktemp("calm"))
     trainer.run()
-    return final_state(trainer), trainer.stop.asked
+    return tiny.final_state(trainer), trainer.stop.asked
 
 
 def run_until(run_dir, count):
@@ -73,8 +57,8 @@ def record(trainer, monkeypatch):
     watch(trainer.evaluator, "evaluate", "evaluate")
     watch(trainer.evaluator, "evaluate_random", "random")
     watch(trainer.checkpoints, "save", "save")
-    watch(trainer.stream, "reset", "reset")
-    watch(trainer.player, "act", "act")
+    watch(trainer.pool.streams[0], "reset", "reset")
+    watch(trainer.player, "act_all", "act")
     watch(trainer.journal, "means_row", "means")
     return events
 
@@ -131,7 +115,7 @@ def test_stopped_and_continued_with_a_ratio_and_the_stream(tmp_path, count):
             trainer.run()
         except Stopped:
             return finish(run_dir, 10**6)
-        return final_state(trainer)
+        return tiny.final_state(trainer)
 
     assert_same(finish(tmp_path / "stopped", count), finish(tmp_path / "calm", 10**6))
 
@@ -195,7 +179,7 @@ STOPS = {
 @pytest.mark.parametrize("count", STOPS.values(), ids=STOPS.keys())
 def test_stopped_and_continued_equals_calm_bit_for_bit(calm, tmp_path, count):
     assert run_until(tmp_path, count) is None
-    assert_same(final_state(run_until(tmp_path, 10**6)), calm[0])
+    assert_same(tiny.final_state(run_until(tmp_path, 10**6)), calm[0])
 
 
 @pytest.mark.parametrize("count", [13, 17])
@@ -205,14 +189,14 @@ def test_stopped_again_and_again_equals_calm_bit_for_bit(calm, tmp_path, count):
     while (trainer := run_until(tmp_path, count)) is None:
         stops += 1
     assert stops >= calm[1] // count
-    assert_same(final_state(trainer), calm[0])
+    assert_same(tiny.final_state(trainer), calm[0])
 
 
 def test_a_finished_run_has_nothing_left_to_do(calm, tmp_path):
     run_until(tmp_path, 10**6)
     trainer = run_until(tmp_path, 10**6)
     assert trainer.agent.updates == 10
-    assert_same(final_state(trainer), calm[0])
+    assert_same(tiny.final_state(trainer), calm[0])
 
 
 def test_a_killed_process_goes_on_from_its_last_checkpoint(calm, tmp_path):
@@ -230,7 +214,7 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint(calm, tmp_path):
         trainer.run()
     # Rows and records after the checkpoint are there and must be cut back.
     assert trainer.progress.agent_step > trainer.checkpoints.steps()[-1]
-    assert_same(final_state(run_until(tmp_path, 10**6)), calm[0])
+    assert_same(tiny.final_state(run_until(tmp_path, 10**6)), calm[0])
 
 
 def test_checkpoints_by_time_change_no_number(calm, tmp_path, monkeypatch):
@@ -246,7 +230,7 @@ def test_checkpoints_by_time_change_no_number(calm, tmp_path, monkeypatch):
     trainer.run()
     # After each of 58 actions (20 steps, 3 updates, 5 evaluations, 30 steps), and at the end.
     assert len(saved) == 59
-    assert_same(final_state(trainer), calm[0])
+    assert_same(tiny.final_state(trainer), calm[0])
 
 
 def flip_a_byte(path):
@@ -263,7 +247,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(calm, tmp_path
     with caplog.at_level(logging.WARNING):
         trainer = run_until(tmp_path, 10**6)
     assert any(newest[-1].name in record.message for record in caplog.records)
-    assert_same(final_state(trainer), calm[0])
+    assert_same(tiny.final_state(trainer), calm[0])
 
 
 def test_all_checkpoints_damaged_is_refused(tmp_path):
