@@ -4,6 +4,7 @@ Source: https://github.com/Farama-Foundation/Metaworld, version 3. The paper use
 version 3 has the same rewards and horizon on a newer MuJoCo.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -199,6 +200,19 @@ def check_task(task: str) -> None:
         EnvError: it has not; names the nearest ones.
     """
     check_name(task, TASKS, "Meta-World")
+
+
+def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What results must have in common to be compared.
+
+    Args:
+        arguments: of the constructor.
+
+    Returns:
+        Meta-World's version, that of its rewards, and env steps in an episode.
+    """
+    horizon = arguments["time_limit"] * arguments["action_repeat"]
+    return {"version": "v3", "reward_version": "v2", "horizon": str(horizon)}
 
 
 def _check_camera(camera: str) -> None:

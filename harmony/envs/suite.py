@@ -12,7 +12,7 @@ def check_suite(target: str, arguments: Mapping[str, Any]) -> None:
     """Checks that a suite is installed and has the task, without making anything.
 
     A suite's module may have `REQUIRES`, the packages that it imports with the extras that bring
-    them, and `check_task`.
+    them; `check_packages(arguments)`, where packages come or lie elsewhere; and `check_task(task)`.
 
     Args:
         target: dotted name of the environment's class.
@@ -28,6 +28,23 @@ def check_suite(target: str, arguments: Mapping[str, Any]) -> None:
             raise EnvError(
                 f"env {suite}: package {package!r} is missing; pip install 'harmony-dream[{extra}]'"
             )
+    check_packages = getattr(module, "check_packages", None)
+    if check_packages is not None:
+        check_packages(arguments)
     check_task = getattr(module, "check_task", None)
     if check_task is not None and "task" in arguments:
         check_task(arguments["task"])
+
+
+def suite_tags(target: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What the results of a suite must have in common to be compared, such as its version.
+
+    A suite's module may have a function `tags`, which tells it from the constructor's arguments.
+
+    Args:
+        target: dotted name of the environment's class.
+        arguments: of its constructor.
+    """
+    module = importlib.import_module(target.rpartition(".")[0])
+    tags = getattr(module, "tags", None)
+    return {} if tags is None else dict(tags(arguments))

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harmony.envs import dmc, metaworld
-from harmony.envs.suite import check_suite
+from harmony.envs.suite import check_suite, suite_tags
 from harmony.errors import EnvError
 
 
@@ -40,6 +40,29 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, module, extra):
     monkeypatch.setattr(module, "REQUIRES", {"no_such_package": extra})
     with pytest.raises(EnvError, match=rf"no_such_package.*harmony-dream\[{extra}\]"):
         check_suite(f"{module.__name__}.Env", {})
+
+
+def test_a_suite_may_look_for_its_packages_itself(monkeypatch):
+    """With the arguments, which may name another interpreter, and before it looks at the task."""
+    asked = []
+
+    def check_packages(arguments):
+        asked.append(dict(arguments))
+        raise EnvError("env dmc: get it from elsewhere")
+
+    monkeypatch.setattr(dmc, "check_packages", check_packages, raising=False)
+    with pytest.raises(EnvError, match="get it from elsewhere"):
+        check_suite("harmony.envs.dmc.DMC", {"task": "no_such_task"})
+    assert asked == [{"task": "no_such_task"}]
+
+
+def test_a_suite_says_what_results_must_have_in_common():
+    arguments = {"time_limit": 250, "action_repeat": 2}
+    newer = suite_tags("harmony.envs.metaworld.MetaWorld", arguments)
+    assert newer == {"version": "v3", "reward_version": "v2", "horizon": "500"}
+    older = suite_tags("harmony.envs.metaworld_v2.MetaWorldV2", arguments)
+    assert older == newer | {"version": "v2"}
+    assert suite_tags("harmony.envs.probe.ConstantReward", {}) == {}
 
 
 def test_no_simulator_is_imported():
