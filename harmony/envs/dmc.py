@@ -94,6 +94,7 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         domain, name = TASKS[ALIASES.get(task, task)]
         self.action_repeat = action_repeat
         self._env = _load(domain, name)
+        self._prepare(self._env.physics)
         camera = _DEFAULT_CAMERA.get(domain, 0) if camera is None else camera
         _check_camera(task, camera, self._env.physics.model.ncam)
         self._camera = None
@@ -123,12 +124,7 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
             options: not used.
         """
         super().reset(seed=seed, options=options)
-        if seed is not None:
-            self._env.task.random.seed(seed)
-        state = self._env.reset().observation
-        if self._camera is not None:
-            self._camera.upload_terrain()  # quadruped_escape makes a new one
-        return self._observe(state), {}
+        return self._begin(seed), {}
 
     def step(
         self, action: np.ndarray
@@ -168,6 +164,18 @@ class DMC(gymnasium.Env[Any, np.ndarray]):
         if self._camera is not None:
             self._camera.close()
         self._env.close()
+
+    def _prepare(self, physics: Any) -> None:  # noqa: ANN401 - dm_control's
+        """Changes the model before anything is drawn; suites that build on this one fill it in."""
+
+    def _begin(self, seed: int | None) -> dict[str, np.ndarray]:
+        """Begins an episode of dm_control; what it draws comes from the seed."""
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        state = self._env.reset().observation
+        if self._camera is not None:
+            self._camera.upload_terrain()  # quadruped_escape makes a new one
+        return self._observe(state)
 
     def _observe(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         observation: dict[str, np.ndarray] = {}

@@ -89,6 +89,15 @@ class Offscreen:
         for index in range(self._model.nhfield):
             mujoco.mjr_uploadHField(self._model, self._context, index)
 
+    def upload_texture(self, index: int) -> None:
+        """Copies one texture to the renderer, likewise.
+
+        Args:
+            index: of the texture in the model.
+        """
+        self._make_current()
+        mujoco.mjr_uploadTexture(self._model, self._context, index)
+
     def _make_current(self) -> None:
         if self._gl is None:
             raise RuntimeError("expected an open camera, got one after close()")

@@ -1,0 +1,302 @@
+"""DMC Remastered: tasks of the DeepMind Control Suite that look different in every episode.
+
+Source: https://github.com/QData/dmc_remastered, as HarmonyDream uses it. The compiled model is
+edited in place, where the original compiles a new one for each episode; given the original's
+images, the pictures are the same.
+
+Differs: the shadow map keeps the size that `render` gives it, and a floor that does not vary has
+the suite's checker of 300 x 300 texels, not one of 800 x 800.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from harmony.envs.arguments import check_name
+from harmony.envs.dmc import ALIASES, DMC
+from harmony.envs.dmc import TASKS as SUITE
+from harmony.envs.remastered_factors import (
+    DOMAINS,
+    FACTORS,
+    RGB,
+    XYZ,
+    Factor,
+    Look,
+    View,
+    draw_look,
+    draw_view,
+    tilt_angle,
+)
+from harmony.envs.render import RenderQuality
+from harmony.envs.textures import GeneratedTextures, PhotoTextures, Portion, Textures
+from harmony.errors import EnvError
+
+if TYPE_CHECKING:
+    import mujoco
+
+REQUIRES = {"dm_control": "dmc", "PIL": "dmc"}
+"""Packages, with the extras that bring them."""
+_LEFT_OUT = ("cartpole_three_poles", "cartpole_two_poles", "finger_turn_easy", "finger_turn_hard")
+TASKS = tuple(
+    task
+    for task, (domain, name) in SUITE.items()
+    if domain in DOMAINS and task not in _LEFT_OUT and name != "run_pure_state"
+)
+"""Names of the tasks."""
+
+_NUM_VISUALS, _NUM_DYNAMICS = 1_000_000, 100_000
+_TRAINED_ON = 0.8  # of either, where the ranges are disjoint
+_SKY_SIDE, _FLOOR_SIDE = 800, 300  # largest pictures, pixels: those of the original's
+_FLOOR_REPEATS = 3.0  # of the picture, a metre
+
+
+class _Frame(NamedTuple):
+    """A body with all joints at their zero; what hangs on it is placed relative to it.
+
+    Attributes:
+        rotation: (3, 3), to the world's frame.
+        from_mass: (3,), the body's place from the centre of mass of its subtree, metres.
+    """
+
+    rotation: np.ndarray
+    from_mass: np.ndarray
+
+
+class DMCRemastered(DMC):
+    """One task of DMC Remastered.
+
+    As `DMC`, but each episode draws a visual seed, which decides sky, floor, colours, camera and
+    light, and a dynamics seed, which decides how the task begins. Both are in the info of `reset`,
+    and both come from the seed of `reset`. Bodies, rewards and time limits are those of the suite.
+
+    Args:
+        task: domain and task joined by an underscore, e.g. cheetah_run; cup_catch is an alias.
+        action_repeat: env steps in one agent step.
+        image_size: height and width of the picture, pixels.
+        camera: index of the task's camera; None: 0, the one whose pose varies.
+        render: quality of the picture; without reflection no floor reflects.
+        observation: the picture, the vector of the body's state, or both.
+        vary: what varies: bg, floor, body, target, reflectance, camera, light. Each is drawn
+            whether or not it is named, so leaving one out changes no other.
+        textures: folder with subfolders `skies` and `floors` of images; None: generated ones.
+        seeds: original: training and evaluation draw from the same visual seeds 1 to 1,000,000 and
+            dynamics seeds 1 to 100,000. disjoint: the last fifth of either, and every fifth
+            picture, is seen in evaluation alone.
+        evaluation: whether the episodes are evaluated rather than trained on.
+
+    Raises:
+        EnvError: unknown task, factor or camera, unusable pictures, a package is missing, or the
+            machine can't draw.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        action_repeat: int = 2,
+        image_size: int = 64,
+        camera: int | None = None,
+        render: RenderQuality,
+        observation: Literal["image", "vector", "both"] = "image",
+        vary: Sequence[Factor] = FACTORS,
+        textures: str | None = None,
+        seeds: Literal["original", "disjoint"] = "original",
+        evaluation: bool = False,
+    ) -> None:
+        check_task(task)
+        _check_factors(vary)
+        self._vary = frozenset(vary)
+        self._domain, _ = SUITE[ALIASES.get(task, task)]
+        self._reflects = render.reflection
+        self._textures: Textures = (
+            GeneratedTextures() if textures is None else PhotoTextures(Path(textures))
+        )
+        self._visual_seeds, self._dynamics_seeds = (1, _NUM_VISUALS), (1, _NUM_DYNAMICS)
+        if seeds == "disjoint":
+            self._textures = Portion(self._textures, evaluation=evaluation)
+            self._visual_seeds = _part_of(_NUM_VISUALS, evaluation=evaluation)
+            self._dynamics_seeds = _part_of(_NUM_DYNAMICS, evaluation=evaluation)
+        super().__init__(
+            task=task,
+            action_repeat=action_repeat,
+            image_size=image_size,
+            camera=camera,
+            render=render,
+            observation=observation,
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begins an episode with a look of its own; the seed decides it completely.
+
+        Args:
+            seed: not negative; None goes on with the generator as it is.
+            options: not used.
+        """
+        gymnasium.Env.reset(self, seed=seed, options=options)
+        visual = int(self.np_random.integers(*self._visual_seeds, endpoint=True))
+        dynamics = int(self.np_random.integers(*self._dynamics_seeds, endpoint=True))
+        self.dress(visual)
+        return self._begin(dynamics), {"visual_seed": visual, "dynamics_seed": dynamics}
+
+    def dress(self, visual_seed: int) -> None:
+        """Gives the model the look of a visual seed, as far as `vary` allows.
+
+        Args:
+            visual_seed: 1 or more.
+        """
+        if self._camera is None:
+            return  # nothing is drawn
+        look = draw_look(visual_seed, self._textures.num_skies, self._textures.num_floors)
+        self._paint(look)
+        self._color(look)
+        self._place(draw_view(visual_seed, self._domain))
+
+    def _prepare(self, physics: Any) -> None:  # noqa: ANN401 - dm_control's
+        """Makes the original's changes to the suite's models, and room for pictures."""
+        model = self._model = physics.model.ptr
+        _adapt(model, self._domain)
+        if self._shows_sky:
+            # One square for all six sides; its place in the model is as large as six.
+            sky = model.texture("skybox").id
+            model.tex_width[sky] = model.tex_height[sky] = _SKY_SIDE
+        self._camera_frame, self._light_frame = _frames(model)
+        self._place(_START.get(self._domain, View(None)), every=True)
+
+    @property
+    def _shows_sky(self) -> bool:
+        """The fish has a sky of its own, which the original leaves alone."""
+        return "bg" in self._vary and self._domain != "fish"
+
+    def _paint(self, look: Look) -> None:
+        """Shows the pictures of sky and floor."""
+        if self._shows_sky:
+            self._upload("skybox", self._textures.sky(look.sky, _SKY_SIDE))
+        if "floor" in self._vary:
+            self._upload("grid", self._textures.floor(look.floor, _FLOOR_SIDE))
+
+    def _upload(self, name: str, image: np.ndarray) -> None:
+        model, texture = self._model, self._model.texture(name).id
+        begin = model.tex_adr[texture]
+        model.tex_height[texture], model.tex_width[texture] = image.shape[:2]
+        model.tex_data[begin : begin + image.size] = image.ravel()
+        assert self._camera is not None
+        self._camera.upload_texture(texture)
+
+    def _color(self, look: Look) -> None:
+        """Colours materials and the light of the camera."""
+        model = self._model
+        if "reflectance" in self._vary and self._reflects:
+            model.material("grid").reflectance[:] = look.reflectance
+        if "body" in self._vary:
+            model.material("self").rgba[:] = look.body
+            model.material("effector").rgba[:] = look.effector
+        if "target" in self._vary:
+            model.material("target").rgba[:] = look.target
+        if "light" in self._vary:
+            light = model.vis.headlight
+            light.ambient[:], light.diffuse[:] = look.ambient, look.diffuse
+            light.specular[:] = look.specular
+
+    def _place(self, view: View, *, every: bool = False) -> None:
+        """Moves camera 0 and light 0, where they vary or in any case."""
+        if every or "camera" in self._vary:
+            if view.camera_angles is not None:
+                _turn_camera(self._model, view.camera_angles, self._camera_frame)
+            if view.camera_position is not None:
+                _move_camera(self._model, view.camera_position, self._camera_frame)
+        if every or "light" in self._vary:
+            if view.light_position is not None:
+                _move_light(self._model, view.light_position, self._light_frame)
+            _color_light(self._model, view.light_diffuse, view.light_specular)
+
+
+_START = {
+    "ball_in_cup": View(camera_position=(0.0, -1.0, 0.9)),
+    "pendulum": View(camera_position=(0.1, -1.0, 1.5), camera_angles=(tilt_angle(0.5), 0.0, 0.0)),
+    "reacher": View(camera_position=None, light_position=(0.0, 0.0, 0.5)),
+}
+"""Where the original's models, before anything varies, differ from those of the suite."""
+
+
+def check_task(task: str) -> None:
+    """Says whether DMC Remastered has the task, without importing the suite.
+
+    Args:
+        task: as in `DMCRemastered`.
+
+    Raises:
+        EnvError: it has not; names the nearest ones.
+    """
+    check_name(task, [*TASKS, *ALIASES], "DMC Remastered")
+
+
+def _check_factors(vary: Sequence[str]) -> None:
+    unknown = [factor for factor in vary if factor not in FACTORS]
+    if unknown:
+        raise EnvError(f"env.vary: expected some of {', '.join(FACTORS)}, got {unknown[0]!r}")
+
+
+def _part_of(count: int, *, evaluation: bool) -> tuple[int, int]:
+    """First and last seed that training or evaluation draws."""
+    last = int(count * _TRAINED_ON)
+    return (last + 1, count) if evaluation else (1, last)
+
+
+def _adapt(model: "mujoco.MjModel", domain: str) -> None:
+    model.material("grid").texrepeat[:] = _FLOOR_REPEATS
+    if domain == "cheetah":
+        model.geom("ground").size[:] = (100.0, 15.0, 0.5)
+
+
+def _frames(model: "mujoco.MjModel") -> tuple[_Frame, _Frame]:
+    """The bodies that camera 0 and light 0 hang on."""
+    import mujoco
+
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    camera, light = model.cam_bodyid[0], model.light_bodyid[0]
+    return _frame(data, camera), _frame(data, light)
+
+
+def _frame(data: "mujoco.MjData", body: int) -> _Frame:
+    rotation = np.array(data.xmat[body]).reshape(3, 3)
+    return _Frame(rotation, data.xpos[body] - data.subtree_com[body])
+
+
+def _move_camera(model: "mujoco.MjModel", position: XYZ, frame: _Frame) -> None:
+    """Places camera 0 and what MuJoCo derives from its place."""
+    model.cam_pos[0] = position
+    model.cam_pos0[0] = frame.rotation @ model.cam_pos[0]
+    model.cam_poscom0[0] = model.cam_pos0[0] + frame.from_mass
+
+
+def _turn_camera(model: "mujoco.MjModel", angles: XYZ, frame: _Frame) -> None:
+    """Turns camera 0 and what MuJoCo derives from its direction."""
+    import mujoco
+
+    rotation = np.zeros(9)
+    radians = np.array([math.radians(angle) for angle in angles])
+    mujoco.mju_euler2Quat(model.cam_quat[0], radians, "xyz")
+    mujoco.mju_quat2Mat(rotation, model.cam_quat[0])
+    model.cam_mat0[0] = (frame.rotation @ rotation.reshape(3, 3)).ravel()
+
+
+def _move_light(model: "mujoco.MjModel", position: XYZ, frame: _Frame) -> None:
+    """Places light 0 and what MuJoCo derives from its place."""
+    model.light_pos[0] = position
+    model.light_pos0[0] = frame.rotation @ model.light_pos[0]
+    model.light_poscom0[0] = model.light_pos0[0] + frame.from_mass
+
+
+def _color_light(model: "mujoco.MjModel", diffuse: RGB | None, specular: RGB | None) -> None:
+    if diffuse is not None:
+        model.light_diffuse[0] = diffuse
+    if specular is not None:
+        model.light_specular[0] = specular
