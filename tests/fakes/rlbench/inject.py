@@ -1,0 +1,20 @@
+"""Errors on demand: `FAKE_RLBENCH_FAIL="3:IKError,9:InvalidActionError"`.
+
+The number counts the env steps since the reset, from 1.
+"""
+
+import os
+
+from pyrep.errors import ConfigurationPathError, IKError
+
+from rlbench.backend.exceptions import InvalidActionError
+
+VARIABLE = "FAKE_RLBENCH_FAIL"
+KINDS = {kind.__name__: kind for kind in (IKError, ConfigurationPathError, InvalidActionError)}
+
+
+def fail_where_asked(env_step):
+    for asked in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        number, _, name = asked.partition(":")
+        if int(number) == env_step:
+            raise KINDS[name](f"asked for at env step {env_step}")

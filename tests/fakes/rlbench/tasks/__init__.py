@@ -1,0 +1,4 @@
+from rlbench.tasks.push_button import PushButton
+from rlbench.tasks.reach_target import ReachTarget
+
+__all__ = ["PushButton", "ReachTarget"]
