@@ -5,7 +5,7 @@
 
 PYTHON ?= python3.11
 VENV   ?= .venv
-EXTRAS := dmc,metaworld,plot,server,dev
+EXTRAS := dmc,metaworld,natural,atari,crafter,plot,server,dev
 # The CPU build of torch, where PyPI's CUDA build is not wanted:
 # make run TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_ARGS ?=

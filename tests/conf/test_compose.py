@@ -25,8 +25,15 @@ SIZES = {
 """Of each algorithm; it has no widths of others."""
 NO_PAPER_PRESET = {
     *((algorithm, "probe") for algorithm in GROUPS["algorithm"]),
+    *itertools.product(("dreamerv2", "dreamerpro"), ("atari100k", "crafter")),
+    *itertools.product(set(GROUPS["algorithm"]) - {"dreamerv2"}, ("dmc_remastered", "rlbench")),
+    *((algorithm, "minedojo") for algorithm in GROUPS["algorithm"] if algorithm != "dreamerv3"),
     ("dreamerpro", "metaworld"),
+    ("dreamerv3", "natural_background"),
+    ("dreamerv3_2025", "natural_background"),
+    ("dreamerpro", "metaworld_v2"),
     ("dreamerv3_2025", "metaworld"),
+    ("dreamerv3_2025", "metaworld_v2"),
 }
 """Pairs for which the paper has no numbers: they run with the defaults."""
 
