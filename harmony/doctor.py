@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -107,8 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "-h" in arguments or "--help" in arguments:
         sys.stdout.write(f"{__doc__}\n{USAGE}\n")
         return 0
-    logging.getLogger("harmony").setLevel(logging.ERROR)  # the report says what would be logged
-    with report_errors() as outcome:
+    with _silent(logging.getLogger("harmony")), report_errors() as outcome:
         request = parse(arguments)
         found, suites = diagnose(request)
         if request.as_json:
@@ -121,6 +121,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(found, suites, sys.stdout)
         outcome.code = 0 if works(request, found, suites) else 1
     return outcome.code
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Keeps warnings back within a block: the report says what would be logged."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 if __name__ == "__main__":

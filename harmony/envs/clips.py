@@ -288,11 +288,11 @@ def _write(cached: Path, frames: np.ndarray) -> bool:
 def _cv2() -> Any:  # noqa: ANN401 - a module
     # The library below OpenCV writes lines of its own for each broken file.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         import cv2
     except ModuleNotFoundError as error:
         raise EnvError(
             "env natural_background: package 'cv2' is missing; pip install 'harmony-dream[natural]'"
         ) from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
