@@ -7,8 +7,8 @@ behaviour.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from harmony.config.check import check_keys, check_nodes
 from harmony.config.compose import Composed
 from harmony.config.nodes import Constructor, instantiate
 from harmony.decoder_probe import DecoderProbe, NoProbe
-from harmony.envs.devices import CUDA_DEVICE
+from harmony.envs.devices import draw_where
 from harmony.envs.pool import EnvPool
 from harmony.envs.suite import check_suite
 from harmony.errors import ConfigError
@@ -320,27 +320,29 @@ def build_trainer(
         UserError: something of it can't be made here; nothing slow has started.
     """
     device, seeds = build_device(peers.device(config["device"])), Seeds(config["seed"])
-    if device.type == "cuda":
-        os.environ[CUDA_DEVICE] = str(device.index or 0)  # pictures are drawn where it computes
+    draw_where(device)
     checkpoints = CheckpointStore(run_dir / "checkpoints", keep=config["checkpoint"]["keep"])
     if config["init_from"] and not checkpoints.steps():
         weights_file(Path(config["init_from"]))
-    eval_env, envs = build_env(config, evaluation=True), instantiate(config["envs"])
-    pool: EnvPool = envs.open(env_factory(config), partial(seeds.integer, "env"), run_dir / "envs")
-    replay = build_replay(config, pool, run_dir / "replay")
-    shapes, action_space = observation_shapes(pool.streams[0].env), pool.action_space
-    peers.begin(shapes, action_space)
-    agent = build_agent(config, shapes, action_space, device, seeds)
-    agent.join(peers)
-    schedules = Schedules(*(instantiate(config[name]) for name in Schedules._fields))
-    if config["init_from"] and not checkpoints.steps():
-        load_weights(agent, Path(config["init_from"]))
+    with ExitStack() as undo:  # a start that is refused leaves no simulator behind
+        eval_env = undo.enter_context(closing(build_env(config, evaluation=True)))
+        make, seed_of = env_factory(config), partial(seeds.integer, "env")
+        envs: EnvPool = instantiate(config["envs"]).open(make, seed_of, run_dir / "envs")
+        pool = undo.enter_context(closing(envs))
+        replay = build_replay(config, pool, run_dir / "replay")
+        shapes, action_space = observation_shapes(pool.streams[0].env), pool.action_space
+        peers.begin(shapes, action_space)
+        agent = build_agent(config, shapes, action_space, device, seeds)
+        agent.join(peers)
+        if config["init_from"] and not checkpoints.steps():
+            load_weights(agent, Path(config["init_from"]))
+        undo.pop_all()
     return Trainer(
         agent=agent,
         pool=pool,
         evaluator=Evaluator(eval_env, seeds, stop.check),
         replay=replay,
-        schedules=schedules,
+        schedules=Schedules(*(instantiate(config[name]) for name in Schedules._fields)),
         seeds=seeds,
         checkpoints=checkpoints,
         journal=journal,

@@ -28,7 +28,7 @@ def parse(arguments: Sequence[str]) -> tuple[str | None, bool]:
     Raises:
         ConfigError: more than one folder, or a value that can't be meant.
     """
-    split, folders = True, []
+    split, folders = False, []
     for argument in arguments:
         if argument.startswith("split="):
             if argument not in ("split=true", "split=false"):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import harmony
 from harmony.config.run_names import runs_root
 from harmony.envs.devices import EglDevice, Machine, choose_device, this_machine
-from harmony.envs.opengl import choose_backend
+from harmony.envs.opengl import choose_backend, has_osmesa
 from harmony.errors import UserError
 from harmony.replay.budget import disk_space, memory_space
 from harmony.tracking.uri import checked_uri, sqlite_file
@@ -104,7 +104,7 @@ def rendering(machine: Machine, environ: Mapping[str, str]) -> Iterator[Fact]:
     except UserError as error:
         yield Fact("rendering", _one_line(error), fine=False)
     else:
-        choice = choose_device(machine, environ, osmesa=True)
+        choice = choose_device(machine, environ, osmesa=has_osmesa())
         by_hand = any(environ.get(name) for name in settings[:2])
         how = f"{backend}, as set" if by_hand or choice.backend != backend else choice.line
         fine = by_hand or choice.wished

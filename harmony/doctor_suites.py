@@ -98,6 +98,9 @@ def try_suite(overrides: Sequence[str], seconds: float) -> dict[str, Any]:
     ) as child:
         try:
             output, errors = child.communicate(timeout=seconds)
+        except KeyboardInterrupt:  # which does not reach a session of its own
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()

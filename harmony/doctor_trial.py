@@ -45,7 +45,18 @@ def trial(overrides: Sequence[str], steps: int = STEPS) -> dict[str, Any]:
     seeds = Seeds(composed.config["seed"])
     began = time.perf_counter()
     env = build_env(composed.config)
-    stream = EpisodeStream(env, lambda k: seeds.integer("env", 0, k))
+    try:
+        return _measure(
+            EpisodeStream(env, lambda k: seeds.integer("env", 0, k)), seeds, steps, began
+        )
+    except EnvError as error:  # it was made, so nothing is missing
+        raise UserError(str(error)) from error
+    finally:
+        env.close()
+
+
+def _measure(stream: Any, seeds: Any, steps: int, began: float) -> dict[str, Any]:  # noqa: ANN401
+    """See `trial`; the stream is that of an environment that has just been made."""
     image = stream.reset().get("image")
     found: dict[str, Any] = {"seconds": time.perf_counter() - began, "image": None}
     if image is not None:
@@ -58,7 +69,6 @@ def trial(overrides: Sequence[str], steps: int = STEPS) -> dict[str, Any]:
     found["steps_per_s"] = steps / stepping
     found["frames_per_s"] = steps * stream.action_repeat / stepping
     found["actions"] = str(stream.action_space)
-    stream.close()
     return found
 
 

@@ -8,6 +8,7 @@ of its reset first, and an mp4 with all of them. Pixels are repeated, never smoo
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -187,6 +188,8 @@ def look(request: Request) -> list[str]:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={request.out} can't be made: {error.strerror}") from error
+    if not os.access(request.out, os.W_OK):
+        raise ConfigError(f"out={request.out} can't be written; take another folder")
     episodes = list(watch(request))
     composed = request.composed
     stem = run_name(composed.config, {"env": composed.choices["env"]})

@@ -18,7 +18,7 @@ from harmony.config.run_dir import RunDirectory
 from harmony.envs.pool import EnvLost
 from harmony.envs.suite import suite_tags
 from harmony.errors import UserError
-from harmony.tracking.base import METRICS_FILE, RunInfo, Status, Tracker, scalar_leaves
+from harmony.tracking.base import METRICS_FILE, NullTracker, RunInfo, Status, Tracker, scalar_leaves
 from harmony.tracking.provenance import provenance
 from harmony.tracking.terminal import Terminal
 from harmony.training.loop import Diverged
@@ -188,6 +188,22 @@ def ended(
         display.close()
         tracker.finish(ending.status)
         _record_end(run, ending)
+
+
+def failed_start(run: RunDirectory, display: Terminal, error: Exception) -> int:
+    """Ends a run that could not begin, because a simulator was lost; gives the exit code.
+
+    Args:
+        run: the run, whose directory stays.
+        display: tells it to a person.
+        error: what was raised; its traceback goes to error.txt.
+    """
+    ending = Ending("FAILED", 1)
+    display.message(f"error: {error}")
+    display.close()
+    _write_error(run.path, NullTracker())
+    _record_end(run, ending)
+    return ending.code
 
 
 def _record_end(run: RunDirectory, ending: Ending) -> None:

@@ -166,6 +166,7 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
         UserError: no such run, no weights, or an environment that can't be made.
     """
     from harmony.build import build_agent, build_device, build_env, check, observation_shapes
+    from harmony.envs.devices import draw_where
     from harmony.training.seeding import Seeds
     from harmony.training.weights import put_weights
 
@@ -173,7 +174,9 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
     # The weights are there: those that the run began with are not needed.
     check(Composed(run.config | {"init_from": None}, run.choices, list(overrides)))
     modules = weights(run.path, checkpoint)
-    env, device = build_env(run.config, evaluation=True), build_device(run.config["device"])
+    device = build_device(run.config["device"])
+    draw_where(device)
+    env = build_env(run.config, evaluation=True)
     seeds = Seeds(run.config["seed"])
     agent = build_agent(run.config, observation_shapes(env), env.action_space, device, seeds)
     put_weights(agent, modules, path)

@@ -12,6 +12,7 @@ from harmony.config.compose import Composed, from_job
 from harmony.config.nodes import instantiate
 from harmony.config.run_dir import RunDirectory
 from harmony.config.run_files import CONFIG_FILE
+from harmony.envs.pool import EnvLost
 from harmony.errors import ConfigError, UserError
 from harmony.peers import Peers, Shapes
 from harmony.place import Place
@@ -20,6 +21,7 @@ from harmony.session import (
     PROVENANCE_FILE,
     closing,
     ended,
+    failed_start,
     opening,
     run_info,
     write_checkpoint_index,
@@ -28,6 +30,7 @@ from harmony.session import (
 from harmony.tracking.base import Tracker
 from harmony.tracking.terminal import Terminal
 from harmony.training.journal import Journal
+from harmony.training.loop import Trainer
 from harmony.training.processes import run_together
 from harmony.training.seeding import Seeds
 from harmony.training.signals import StopSignals
@@ -100,14 +103,25 @@ def task(cfg: DictConfig) -> int:
     return 0
 
 
+def _prepared(trainer: Trainer) -> int:
+    try:
+        return trainer.prepare()
+    except BaseException:
+        trainer.close(finished=False)  # its simulators must not outlive it
+        raise
+
+
 def _train(run: RunDirectory, peers: Peers, *, launched: bool) -> int:
     with StopSignals() as stop:
-        with run.undone_on_refusal():
-            tracker: Tracker = instantiate(run.config["tracking"])
-            display = Terminal(run.config["training"]["env_steps"])
-            journal = Journal(run.path, tracker, display)
-            trainer = build_trainer(run.config, run.path, journal, stop, peers)
-            covered = trainer.prepare()
+        display = Terminal(run.config["training"]["env_steps"])
+        try:
+            with run.undone_on_refusal():
+                tracker: Tracker = instantiate(run.config["tracking"])
+                journal = Journal(run.path, tracker, display)
+                trainer = build_trainer(run.config, run.path, journal, stop, peers)
+                covered = _prepared(trainer)
+        except EnvLost as error:
+            return failed_start(run, display, error)
         finished = False
         try:
             with ended(run, tracker, display, launched=launched) as endings:

@@ -67,6 +67,17 @@ class Remembering(Fragile):
         self._episodes = state["episodes"]
 
 
+@dataclass(kw_only=True, eq=False)
+class Refusing(Fragile):
+    """Fails as a simulator behind a bridge does, in episodes of some seeds."""
+
+    refuses: list[int] = field(default_factory=list)
+
+    def _trouble(self, step):
+        if step == self.at and self._seed in self.refuses:
+            raise EnvError("env fragile: step() gave no answer")
+
+
 class Unrepeatable(Fragile):
     """Gives something else the next time, as it says."""
 

@@ -8,7 +8,8 @@ from tests.envs.films import make_film
 
 
 def test_a_folder_and_a_switch():
-    assert parse(["clips"]) == ("clips", True)
+    assert parse(["clips"]) == ("clips", False)
+    assert parse(["split=true"]) == (None, True)
     assert parse(["split=false"]) == (None, False)
     with pytest.raises(ConfigError, match="expected split=true or split=false, got 'split=yes'"):
         parse(["split=yes"])
@@ -19,7 +20,7 @@ def test_a_folder_and_a_switch():
 def test_a_table_of_a_good_folder(tmp_path, capsys):
     make_film(tmp_path / "one.avi", [1, 2, 3])
     make_film(tmp_path / "in" / "two.avi", [1] * 50)
-    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "split=true"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
         ["clip", "frames", "size", "fps", "seconds", "use"],
@@ -30,14 +31,14 @@ def test_a_table_of_a_good_folder(tmp_path, capsys):
         ["train:", "1", "clips,", "50", "frames"],
         ["evaluation:", "1", "clips,", "3", "frames"],
     ]
-    assert main([str(tmp_path), "split=false"]) == 0
+    assert main([str(tmp_path)]) == 0
     assert "both: 2 clips, 53 frames" in capsys.readouterr().out
 
 
 def test_clips_outside_train_and_test_are_for_nothing(tmp_path, capsys):
     for name in ("train/a", "test/b", "c"):
         make_film(tmp_path / f"{name}.avi", [1])
-    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "split=true"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[-1] for row in rows[1:4]] == ["nothing", "evaluation", "train"]
 
@@ -64,8 +65,8 @@ def test_nothing_usable_is_2(tmp_path, capsys):
 
 def test_one_clip_alone_can_be_listed_without_a_split(tmp_path, capsys):
     make_film(tmp_path / "only.avi", [1])
-    assert main([str(tmp_path), "split=false"]) == 0
-    assert main([str(tmp_path)]) == 2
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path), "split=true"]) == 2
     assert "env.split: expected 2 or more videos" in capsys.readouterr().err
 
 

@@ -15,6 +15,7 @@ import torch
 from harmony import train
 from harmony.agent import DreamerAgent
 from harmony.config.compose import compose
+from harmony.envs.pool import EnvLost, EnvPool
 from harmony.errors import CheckpointError, ConfigError, RunDirectoryError
 from harmony.training.checkpoint import CheckpointStore, read_checkpoint
 from harmony.training.loop import Trainer
@@ -260,3 +261,30 @@ def test_a_process_that_is_terminated_saves_and_exits_with_143(tmp_path):
     # The checkpoint is the one of the signal: none was due.
     (step,) = CheckpointStore(path / "checkpoints").steps()
     assert 2 * step >= tiny.rows(path)[-1]["env_step"]
+
+
+def test_a_simulator_that_is_lost_before_the_start_ends_the_run_truthfully(
+    monkeypatch, tmp_path, capsys
+):
+    def lost(*_):
+        raise EnvLost("env 0 can't be made: its worker died (SIGKILL)")
+
+    monkeypatch.setattr(train, "build_trainer", lost)
+    assert run(tmp_path / "run") == 1
+    assert "env 0 can't be made: its worker died (SIGKILL)" in capsys.readouterr().err
+    assert "EnvLost" in (tmp_path / "run" / "error.txt").read_text()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [attempt["ended"]["status"] for attempt in record["attempts"]] == ["FAILED"]
+
+
+def test_a_start_that_fails_closes_its_simulators(monkeypatch, tmp_path):
+    closed = []
+
+    def fail(_):
+        raise CheckpointError("none is whole")
+
+    monkeypatch.setattr(Trainer, "prepare", fail)
+    monkeypatch.setattr(EnvPool, "close", lambda _: closed.append("pool"))
+    with pytest.raises(CheckpointError, match="none is whole"):
+        run(tmp_path / "run")
+    assert closed == ["pool"]

@@ -23,6 +23,7 @@ TASKS = tuple(RANDOM_AND_HUMAN)
 """Names of the games."""
 
 _NOOP = 0
+_NUM_STARTS = 16
 
 
 class Atari100K(gymnasium.Env[Any, Any]):
@@ -38,7 +39,8 @@ class Atari100K(gymnasium.Env[Any, Any]):
     As in the original, the first picture is one raw frame alone, and a game that is over too early
     in the repeat for a new frame before the last keeps that of the agent step before.
     Differs: the original calls the truncation terminal as well, and it draws the frames without
-    action from one generator for all episodes; here the seed of the episode decides them.
+    action, and the console's timer and memory at the start, from what went on before; here the seed
+    of the episode decides them, the latter among 16.
 
     Args:
         task: name of the game, e.g. ms_pacman; james_bond is an alias.
@@ -69,6 +71,7 @@ class Atari100K(gymnasium.Env[Any, Any]):
         self.max_frames = max_frames
         self.max_noops = max_noops
         self._ale = _load(self.task)
+        self._starts = _starts(self._ale)
         self._actions = self._ale.getMinimalActionSet()
         self._frames = 0
         self._last, self._before = np.zeros((2, *self._ale.getScreenDims(), 3), np.uint8)
@@ -86,8 +89,10 @@ class Atari100K(gymnasium.Env[Any, Any]):
             options: not used.
         """
         super().reset(seed=seed, options=options)
+        noops = int(self.np_random.integers(self.max_noops + 1))
+        self._ale.restoreState(self._starts[self.np_random.integers(len(self._starts))])
         self._ale.reset_game()
-        for _ in range(int(self.np_random.integers(self.max_noops + 1))):
+        for _ in range(noops):
             self._ale.act(_NOOP)
         self._frames = 0
         self._before.fill(0)
@@ -150,6 +155,19 @@ def check_task(task: str) -> None:
 def _check_noops(max_noops: int) -> None:
     if max_noops < 0:
         raise EnvError(f"env.max_noops: expected 0 or more, got {max_noops}")
+
+
+def _starts(ale: "ALEInterface") -> list[Any]:
+    """States before the first resets: each draws another value of the console's timer.
+
+    The timer's generator and the memory go on from episode to episode, and games take their chances
+    from them, so a reset alone would depend on all that was played before.
+    """
+    starts = []
+    for _ in range(_NUM_STARTS):
+        starts.append(ale.cloneState(include_rng=True))
+        ale.reset_game()
+    return starts
 
 
 def _load(task: str) -> "ALEInterface":

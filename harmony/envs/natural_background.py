@@ -36,6 +36,7 @@ _GREY_FLOORS = ("cheetah", "hopper", "stacker", "walker")  # their floor is no b
 _GREY = ((25, 25, 25), (51, 51, 51))
 _BLUE = ((25, 25, 102), (51, 51, 204))
 """Dark and light squares of the floor."""
+_BLUE_DECORATION = ("stacker",)
 _TAN = (0.7, 0.5, 0.3)  # of decoration, which is blue in the stock suite
 _WHITE = 255  # stars
 
@@ -62,8 +63,8 @@ class NaturalBackground(DMC):
         num_frames: frames that are played before they are repeated; whole clips in a random order
             until there are so many.
         grey: play shades of grey instead of colours.
-        new_clip: play another clip in each episode, from its first frame, one of up to 100; the
-            episode's seed draws it, nothing outlives an episode.
+        new_clip: play another clip in each episode, one of the first 100 by name; the episode's
+            seed draws it and the frame that it begins with, nothing outlives an episode.
         look: original: floors and decoration as the benchmark colours them, where the floor of a
             runner is grey and stays; stock: dm_control's own, where it is background too.
         split: play no clip in both training and evaluation: those below the folder's `train` and
@@ -160,8 +161,9 @@ class NaturalBackground(DMC):
         rng = np.random.default_rng(seed)
         if self._new_clip:
             clip = self._load(self._paths[rng.integers(len(self._paths))])
-            return Playlist([clip], self._num_frames), 0
-        playlist = whole_clips(self._paths, self._load, self._num_frames, rng)
+            playlist = Playlist([clip], self._num_frames)
+        else:
+            playlist = whole_clips(self._paths, self._load, self._num_frames, rng)
         return playlist, int(rng.integers(len(playlist)))
 
     def _load(self, path: Path) -> np.ndarray:
@@ -238,10 +240,10 @@ def _recolor(model: Any, domain: str) -> None:  # noqa: ANN401 - dm_control's
         dark, light = _GREY if domain in _GREY_FLOORS else _BLUE
         is_light = floor[..., :1] == floor[..., 0].max()  # squares and the edge
         floor[:] = np.where(is_light, light, dark)
-    if sky is not None:
+    if sky is not None and domain != "fish":  # which has a sky of its own
         sky[(sky == _WHITE).all(axis=-1)] = 0
     decoration = _index(model, "MATERIAL", "decoration")
-    if decoration >= 0:
+    if decoration >= 0 and domain not in _BLUE_DECORATION:
         model.mat_rgba[decoration, :3] = _TAN
 
 

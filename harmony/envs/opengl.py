@@ -51,7 +51,7 @@ def choose_backend(environ: MutableMapping[str, str] = os.environ) -> str:
         )
     chosen = None
     if not wanted or (wanted == "egl" and not environ.get(_DEVICE)):
-        chosen = choose_device(this_machine(), environ, osmesa=not wanted and _has_osmesa())
+        chosen = choose_device(this_machine(), environ, osmesa=not wanted and has_osmesa())
         wanted = wanted or chosen.backend or "osmesa"
     _check_backend(wanted, environ)
     environ["MUJOCO_GL"] = wanted
@@ -69,7 +69,8 @@ def _adopt(chosen: Choice, environ: MutableMapping[str, str]) -> None:
     logger.log(logging.INFO if chosen.wished else logging.WARNING, "rendering: %s", chosen.line)
 
 
-def _has_osmesa() -> bool:
+def has_osmesa() -> bool:
+    """Whether OSMesa's library is here."""
     return ctypes.util.find_library("OSMesa") is not None
 
 
@@ -93,7 +94,7 @@ def _check_backend(backend: str, environ: MutableMapping[str, str]) -> None:
         )
     if backend == "egl":
         _check_egl(environ.get(_DEVICE))
-    elif backend == "osmesa" and not _has_osmesa():
+    elif backend == "osmesa" and not has_osmesa():
         also = "" if _usable() else ", and no EGL device starts"
         raise cannot_draw(backend, f"the library libOSMesa is missing{also}")
     elif backend == "glfw" and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -119,6 +120,8 @@ class EnvPool:
         except EnvError as error:
             # A simulator that is not deterministic: the episode ends here, as if by a time limit.
             log.warning("%s", error)
+            if self.streams[number].episode == int(state["episode"]):
+                self.streams[number].give_up()  # the simulator itself failed on the way
             return False
         return True
 
@@ -236,7 +239,13 @@ class InProcess:
             EnvError: one can't be made.
         """
         del logs
-        return EnvPool([make() for _ in range(self.num_envs)], seed_of)
+        with contextlib.ExitStack() as undo:
+            envs = []
+            for _ in range(self.num_envs):
+                envs.append(make())
+                undo.callback(envs[-1].close)
+            undo.pop_all()
+        return EnvPool(envs, seed_of)
 
 
 @dataclass(frozen=True)
@@ -275,11 +284,10 @@ class Spawned:
             EnvLost: a process failed in another way.
         """
         factory = _pickled(make)
-        envs = [
-            RemoteEnv(factory, logs / f"env-{number}.log", self.timeout_s)
-            for number in range(self.num_envs)
-        ]
+        envs: list[RemoteEnv] = []
         try:
+            for number in range(self.num_envs):
+                envs += [RemoteEnv(factory, logs / f"env-{number}.log", self.timeout_s)]
             for number, env in enumerate(envs):
                 _wait_until_made(number, env)
         except BaseException:

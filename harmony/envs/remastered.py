@@ -9,7 +9,7 @@ the suite's checker of 300 x 300 texels, not one of 800 x 800.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -234,6 +234,24 @@ def check_task(task: str) -> None:
         EnvError: it has not; names the nearest ones.
     """
     check_name(task, [*TASKS, *ALIASES], "DMC Remastered")
+
+
+def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What results must have in common to be compared.
+
+    Args:
+        arguments: of the constructor.
+
+    Returns:
+        Where the pictures come from, what varies, and whose seeds are whose.
+    """
+    folder = arguments["textures"]
+    textures = "generated" if folder is None else Path(folder).expanduser().resolve().name
+    return {
+        "textures": textures,
+        "vary": ",".join(sorted(arguments["vary"])),
+        "seeds": str(arguments["seeds"]),
+    }
 
 
 def _check_factors(vary: Sequence[str]) -> None:

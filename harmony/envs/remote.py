@@ -134,6 +134,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         state = self._state
         self._start()
         self._take_spaces()
+        self._state = state  # until the worker has it, also if it is lost before
         if state:
             self._send("load_state_dict", state)
             self._answer()

@@ -114,13 +114,15 @@ class EpisodeStream:
 
     def state_dict(self) -> dict[str, object]:
         """Everything that a stream needs to continue here: numbers and arrays only."""
+        # An open episode that can be played again begins with the state before its reset.
+        env = self._env_state if self._repeats else self._save_env()
         return {
             "episode": self.episode,
             "open": not self.needs_reset,
             "seed": 0 if self.needs_reset else self._seed,
             "actions": np.array(self._actions, np.float32).reshape(-1, self._num_actions),
             "episode_return": 0.0 if self.needs_reset else self.episode_return,
-            "env": self._env_state if self._env_state is not None else {},
+            "env": env if env is not None else {},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -142,7 +144,7 @@ class EpisodeStream:
         self._env_state = self._save_env()
         if not state["open"]:
             return
-        if not getattr(self.env.unwrapped, "deterministic", True):
+        if not self._repeats:
             self._finish()
             raise EnvError(
                 f"episode {state['episode']} can't be brought back: its simulator does not repeat "
@@ -211,6 +213,11 @@ class EpisodeStream:
             onehots = np.split(action, np.cumsum(space.nvec)[:-1])
             return np.array([onehot.argmax() for onehot in onehots], np.int64) + space.start
         return action
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether the simulator can play an episode again."""
+        return bool(getattr(self.env.unwrapped, "deterministic", True))
 
     def _save_env(self) -> dict[str, object] | None:
         """State of the env that outlives an episode, as it is before the episode's reset."""

@@ -21,6 +21,14 @@ class FakeAle:
     def __init__(self, ends_at=10_000):
         self.ends_at = ends_at
         self.acts = []
+        self.restored = []
+
+    def cloneState(self, *, include_rng):  # noqa: N802 - the simulator's name
+        assert include_rng
+        return "state"
+
+    def restoreState(self, state):  # noqa: N802 - the simulator's name
+        self.restored.append(state)
 
     def reset_game(self):
         self.acts = []
@@ -68,7 +76,7 @@ def raw_game(task):
     return ale
 
 
-def by_hand(task, noops, actions):
+def by_hand(task, start, noops, actions):
     """Picture, reward and end of each agent step under the protocol, and the first picture."""
     import cv2
 
@@ -76,6 +84,8 @@ def by_hand(task, noops, actions):
         return cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA)
 
     ale = raw_game(task)
+    for _ in range(start):  # each reset draws another value of the console's timer
+        ale.reset_game()
     for _ in range(noops):
         ale.act(0)
     steps = [(shrink(ale.getScreenRGB()), 0.0, False)]
@@ -91,14 +101,15 @@ def by_hand(task, noops, actions):
     return steps, None
 
 
-@pytest.mark.parametrize("task", ["breakout", "ms_pacman", "jamesbond"])
+@pytest.mark.parametrize("task", ["breakout", "ms_pacman", "jamesbond", "assault"])
 def test_pictures_and_rewards_are_those_of_the_simulator_with_the_protocol_by_hand(task):
     env = Atari100K(task=task)
     actions = np.random.default_rng(2).integers(env.action_space.n, size=400)
     observation, _ = env.reset(seed=6)
     noops = env._ale.getEpisodeFrameNumber()
-    assert noops == np.random.default_rng(6).integers(30) > 0
-    steps, rest = by_hand(task, noops, actions)
+    drawn = np.random.default_rng(6)
+    assert noops == drawn.integers(30) > 0
+    steps, rest = by_hand(task, drawn.integers(16), noops, actions)
     np.testing.assert_array_equal(observation["image"], steps[0][0])
     total = 0.0
     for action, (picture, reward, over) in zip(actions, steps[1:], strict=False):
@@ -112,6 +123,20 @@ def test_pictures_and_rewards_are_those_of_the_simulator_with_the_protocol_by_ha
         assert (given, terminated) == (rest, True)
     elif task == "breakout":
         assert terminated
+
+
+def test_what_was_played_before_does_not_change_an_episode():
+    """Assault takes chances from the console's timer, which goes on from reset to reset."""
+    used, fresh = Atari100K(task="assault"), Atari100K(task="assault")
+    actions = np.random.default_rng(1).integers(used.action_space.n, size=300)
+
+    def play(env, seed):
+        return [env.reset(seed=seed)[0]["image"], *(env.step(a)[0]["image"] for a in actions)]
+
+    first = play(used, 3)
+    assert not np.array_equal(first, play(used, 4))
+    np.testing.assert_array_equal(play(used, 3), first)
+    np.testing.assert_array_equal(play(fresh, 3), first)
 
 
 def test_random_play_loses_lives_without_an_end():
@@ -301,16 +326,17 @@ def test_every_game_resets_and_steps_and_repeats_itself(task):
     def episode(env):
         images = [env.reset(seed=11)[0]["image"]]
         rng, total = np.random.default_rng(0), 0.0
-        for _ in range(30):
+        for _ in range(300):
             observation, reward, *_ = env.step(rng.integers(env.action_space.n))
             images.append(observation["image"])
             total += reward
         return np.stack(images), total
 
     used, fresh = Atari100K(task=task), Atari100K(task=task)
-    used.reset(seed=10)
-    for action in range(used.action_space.n):
-        used.step(action)
+    for seed in (10, 12, 13):
+        used.reset(seed=seed)
+        for action in range(used.action_space.n):
+            used.step(action)
     (images, total), (others, other_total) = episode(used), episode(fresh)
     np.testing.assert_array_equal(images, others)
     assert total == other_total

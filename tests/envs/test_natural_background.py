@@ -240,15 +240,17 @@ class TestPlaying:
         ):
             np.testing.assert_array_equal(one["image"], other["image"])
 
-    def test_a_new_clip_in_each_episode_from_its_first_frame(self, folder, shown):
+    def test_a_new_clip_in_each_episode_from_a_frame_that_its_seed_draws(self, folder, shown):
         env = make(folder, new_clip=True)
         for seed in range(12):
             play(env, 6, seed=seed)
         episodes = [shown[7 * k : 7 * k + 7] for k in range(12)]
         for episode in episodes:
-            assert [frame for _, frame in episode] == [0, 1, 2, 3, 4, 0, 1]
+            first = episode[0][1]
+            assert [frame for _, frame in episode] == [(first + t) % 5 for t in range(7)]
             assert len({clip for clip, _ in episode}) == 1
-        assert len({episode[0] for episode in episodes}) > 3
+        assert len({clip for (clip, _), *_ in episodes}) > 3
+        assert len({frame for (_, frame), *_ in episodes}) > 2
         shown.clear()
         play(make(folder, new_clip=True), 6, seed=7)
         assert shown == episodes[7]
