@@ -4,7 +4,7 @@
     python -m benchmarks.envs --envs dmc metaworld --renders faithful fast
 
 Random actions through the stream of episodes that training uses, one environment in this process.
-`physics` is the simulator's own step, `render` the drawing, `wrapper` all that is ours: suite and
+`physics` is the simulator's own step, `render` the making of the picture, `wrapper` all that is ours: suite and
 stream. A twin that takes the same steps in turn tells the parts, so that no clock slows the steps
 whose time counts. Where the simulator is another program, or draws inside its step, nothing tells
 the parts apart and they are left out. Milliseconds are medians over steps, those of the wrapper
@@ -38,6 +38,7 @@ from harmony.training.seeding import Seeds
 
 PARTS = {
     ("unwrapped", "_draw"): "render",
+    ("unwrapped", "_show"): "render",  # puts a video behind the picture
     ("_env", "step"): "physics",
     ("_env", "render"): "render",
     ("_ale", "act"): "physics",

@@ -158,7 +158,7 @@ def inspect_clip(path: Path) -> Clip:
     Args:
         path: of the file.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2()
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         return Clip(
@@ -229,7 +229,7 @@ def decode_clip(path: Path, *, image_size: int, grey: bool, limit: int) -> np.nd
     Raises:
         EnvError: the video can't be read.
     """
-    cv2 = _cv2()
+    cv2 = load_cv2()
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     colors = cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB
     frames: list[np.ndarray] = []
@@ -256,7 +256,13 @@ def cache_dir() -> Path:
 def _key(path: Path, *settings: int) -> str:
     """Names what was asked of which file, in hex; another file in its place has another key."""
     about = path.stat()
-    source = [str(path.resolve()), about.st_size, about.st_mtime_ns, _cv2().__version__, _FORMAT]
+    source = [
+        str(path.resolve()),
+        about.st_size,
+        about.st_mtime_ns,
+        load_cv2().__version__,
+        _FORMAT,
+    ]
     return hashlib.sha256(json.dumps([source, settings]).encode()).hexdigest()[:24]
 
 
@@ -290,7 +296,12 @@ def _write(cached: Path, frames: np.ndarray) -> bool:
 
 
 @functools.cache
-def _cv2() -> Any:  # noqa: ANN401 - a module
+def load_cv2() -> Any:  # noqa: ANN401 - a module
+    """OpenCV, told to be silent.
+
+    Raises:
+        EnvError: it is missing.
+    """
     # The library below OpenCV writes lines of its own for each broken file.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harmony.envs.arguments import check_positive
-from harmony.envs.clips import check_clips, find_clips, load_clip, split_clips
+from harmony.envs.clips import check_clips, find_clips, load_clip, load_cv2, split_clips
 from harmony.envs.dmc import ALIASES, DMC, TASKS, check_task
 from harmony.envs.playlist import Playlist, whole_clips
 from harmony.envs.render import RenderQuality
@@ -230,7 +230,11 @@ def show_behind(image: np.ndarray, frame: np.ndarray) -> np.ndarray:
         image: uint8 (Hi, Wi, 3).
         frame: uint8 (Hi, Wi, 3), or (Hi, Wi, 1) in grey.
     """
-    return np.where(is_background(image)[..., None], frame, image)
+    cv2 = load_cv2()  # three times as fast as np.where
+    if frame.shape[2] == 1:
+        frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
+    shown: np.ndarray = cv2.copyTo(frame, is_background(image).view(np.uint8), image.copy())
+    return shown
 
 
 def _recolor(model: Any, domain: str) -> None:  # noqa: ANN401 - dm_control's

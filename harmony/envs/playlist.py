@@ -17,7 +17,7 @@ class Playlist:
     """
 
     def __init__(self, clips: Sequence[np.ndarray], num_frames: int) -> None:
-        self._clips = list(clips)
+        self._clips = [np.asarray(clip) for clip in clips]  # slices of mapped files are slow
         self._ends = list(accumulate(len(clip) for clip in clips))
         self._num_frames = min(num_frames, self._ends[-1])
 

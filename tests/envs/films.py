@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harmony.envs.clips import _cv2
+from harmony.envs.clips import load_cv2
 
 SIDES = (48, 32)
 """Width and height, pixels."""
@@ -18,7 +18,7 @@ def make_film(path: Path, shades: list[int], color: tuple[float, float, float] =
         shades: of its frames, 0 to 255.
         color: share of red, green and blue in each.
     """
-    cv2 = _cv2()  # as the package imports it: it says nothing of broken files
+    cv2 = load_cv2()  # as the package imports it: it says nothing of broken files
     path.parent.mkdir(parents=True, exist_ok=True)
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, SIDES)
     assert video.isOpened()

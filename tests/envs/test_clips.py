@@ -125,7 +125,7 @@ class TestCheck:
         check_clips(paths[:2], folder)
 
     def test_a_missing_decoder_says_how_to_get_it(self, monkeypatch, folder):
-        clips._cv2.cache_clear()
+        clips.load_cv2.cache_clear()
         monkeypatch.setitem(sys.modules, "cv2", None)
         with pytest.raises(EnvError, match=r"'cv2' is missing; pip install 'harmony-dream\[natur"):
             inspect_clip(Path(folder) / "b" / "first.avi")
