@@ -101,7 +101,7 @@ class Crafter(gymnasium.Env[Any, Any]):
         super().reset(seed=seed, options=options)
         if seed is not None:
             self._env._seed, self._env._episode = seed, 0  # it makes a world of both
-        image = np.ascontiguousarray(self._env.reset())
+        image = self._env.reset()
         return {"image": image}, {"achievements": dict.fromkeys(ACHIEVEMENTS, 0)}
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -113,9 +113,8 @@ class Crafter(gymnasium.Env[Any, Any]):
         image, reward, done, info = self._env.step(action)
         terminated = bool(info["discount"] == 0)
         truncated = bool(done and not terminated)
-        observation = {"image": np.ascontiguousarray(image)}
         achieved = {"achievements": dict(info["achievements"])}
-        return observation, float(reward), terminated, truncated, achieved
+        return {"image": image}, float(reward), terminated, truncated, achieved
 
     def scores(
         self, returns: Sequence[float], infos: Sequence[Mapping[str, Any]]

@@ -195,7 +195,7 @@ class EpisodeStream:
         self, observation: Mapping[str, np.ndarray], action: np.ndarray, reward: float
     ) -> Record:
         record = {
-            key: np.array(observation[key], space.dtype)
+            key: np.array(observation[key], space.dtype, order="C")
             for key, space in self.observation_space.items()
         }
         record["action"] = action
