@@ -1,5 +1,7 @@
 """Everything that can fail later is asked before a job is submitted; each refusal is one line."""
 
+import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,15 @@ from launch.runs import is_owned, save_seconds
 _SAVES = 2.0  # the signal must come this many times the save's length before the limit
 _BASE_GB = 0.8  # of a process with torch and a simulator on a CPU, before its replay
 _PROBE_SECONDS = 10.0
+_OF_THE_SHELL = {
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_QOS": "qos",
+    "SBATCH_CONSTRAINT": "constraint",
+    "SBATCH_RESERVATION": "additional_parameters.reservation",
+}
+
+log = logging.getLogger(__name__)
 
 
 def check_timing(params: Mapping[str, Any], saves: Sequence[float]) -> None:
@@ -50,35 +61,42 @@ def check_timing(params: Mapping[str, Any], saves: Sequence[float]) -> None:
         )
 
 
-def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> Partition:
-    """Finds the partition that jobs go to, and checks what they ask of it.
+def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> list[Partition]:
+    """Finds the partitions that jobs may go to, and checks what they ask of them.
 
     Args:
-        params: of the launcher.
+        params: of the launcher; ``partition`` may name several, as sbatch's: ``a,b``. A job begins
+            in the first that has room, so one that fits is enough.
         known: the cluster's partitions.
 
     Raises:
         ConfigError: there is no such partition, it is down, or has less than is asked for.
     """
-    name = params.get("partition")
-    found = [p for p in known if (p.name == name if name else p.is_default)]
-    if not found:
-        names = [p.name for p in known]
-        if not name:
+    named, names = str(params.get("partition") or ""), [p.name for p in known]
+    wanted = named.split(",") if named else [p.name for p in known if p.is_default]
+    if not wanted:
+        raise ConfigError(
+            f"hydra.launcher.partition is not set and the cluster has no default; it has "
+            f"{', '.join(names)}"
+        )
+    for name in wanted:
+        if name not in names:
+            whole = f" {name!r}" if name != named else ""
             raise ConfigError(
-                f"hydra.launcher.partition is not set and the cluster has no default; it has "
-                f"{', '.join(names)}"
+                f"hydra.launcher.partition={named}: the cluster has no such partition{whole}"
+                f"{nearest(name, names)}"
             )
-        raise ConfigError(
-            f"hydra.launcher.partition={name}: the cluster has no such partition"
-            f"{nearest(str(name), names)}"
-        )
-    partition = found[0]
+    found = [p for p in known if p.name in wanted]
+    lacks = [_lack(params, partition) for partition in found]
+    if all(lacks):
+        raise ConfigError(f"{lacks[0]} (there are {', '.join(names)})")
+    return found
+
+
+def _lack(params: Mapping[str, Any], partition: Partition) -> str | None:
+    """What a partition lacks for the jobs, and what to do; None if nothing."""
     if not partition.is_up:
-        raise ConfigError(
-            f"hydra.launcher.partition={partition.name}: it takes no jobs now; name another one "
-            f"(there are {', '.join(p.name for p in known)})"
-        )
+        return f"hydra.launcher.partition={partition.name}: it takes no jobs now; name another one"
     asked: dict[str, tuple[float, float | None]] = {
         "timeout_min": (float(params["timeout_min"]), partition.limit_min),
         "gpus_per_node": (float(params.get("gpus_per_node") or 0), partition.gpus),
@@ -88,12 +106,11 @@ def check_partition(params: Mapping[str, Any], known: Sequence[Partition]) -> Pa
     for key, (wanted, most) in asked.items():
         if most is not None and wanted > most:
             instead = "null" if most == 0 else f"{most:g}"
-            raise ConfigError(
+            return (
                 f"hydra.launcher.{key}={params[key]}: partition {partition.name} has {most:g} at "
-                f"most; ask for {instead}, or name another partition (there are "
-                f"{', '.join(p.name for p in known)})"
+                f"most; ask for {instead}, or name another partition"
             )
-    return partition
+    return None
 
 
 def check_memory(params: Mapping[str, Any], runs: Sequence[Composed]) -> None:
@@ -216,6 +233,24 @@ def check_tracking(config: Mapping[str, Any], hosts: int) -> None:
         )
 
 
+def tell_of_shell(params: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    """Says which of the shell's settings for sbatch are not used; the launcher's alone decide.
+
+    Args:
+        params: of the launcher.
+        environment: variables of the shell.
+    """
+    for name, key in _OF_THE_SHELL.items():
+        plain, _, inner = key.partition(".")
+        given = params.get(plain) if not inner else (params.get(plain) or {}).get(inner)
+        if environment.get(name) and given is None:
+            sign = "+" if inner else ""
+            log.warning(
+                "%s=%s is set in the shell and not used: to use it, add %shydra.launcher.%s=%s",
+                name, environment[name], sign, key, environment[name],
+            )  # fmt: skip
+
+
 def check_cluster(params: Mapping[str, Any]) -> tuple[int, int]:
     """Asks the cluster.
 
@@ -223,7 +258,7 @@ def check_cluster(params: Mapping[str, Any]) -> tuple[int, int]:
         params: of the launcher.
 
     Returns:
-        Jobs that fit into one array, and machines of the partition.
+        Jobs that fit into one array, and machines of the partitions.
 
     Raises:
         ClusterError: SLURM is not there or does not answer.
@@ -233,8 +268,8 @@ def check_cluster(params: Mapping[str, Any]) -> tuple[int, int]:
     known = partitions(ask(["sinfo", "--noheader", "--format=%P|%a|%l|%G|%c|%m"]))
     if not known:
         raise ClusterError("sinfo shows no partition; ask the admin")
-    partition = check_partition(params, known)
-    names = ask(["sinfo", "--noheader", "--Node", f"--partition={partition.name}", "--format=%n"])
+    found = ",".join(partition.name for partition in check_partition(params, known))
+    names = ask(["sinfo", "--noheader", "--Node", f"--partition={found}", "--format=%n"])
     return max_array_size(ask(["scontrol", "show", "config"])), len(set(names.split()))
 
 
@@ -257,6 +292,7 @@ def check_all(params: Mapping[str, Any], runs: Sequence[tuple[Path, Composed]]) 
     check_processes(params, composed)
     check_directories(runs)
     largest, hosts = check_cluster(params)
+    tell_of_shell(params, os.environ)
     for tracking in {str(r.config["tracking"]): r.config for r in composed}.values():
         check_tracking(tracking, hosts)
     return largest

@@ -107,7 +107,15 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
             sys.stderr.write(f"submitted {len(sweep.jobs) - done:,} of {len(jobs):,} jobs\n")
 
     if jobs:
-        submit(sweep, jobs, largest, submitted)
+        try:
+            submit(sweep, jobs, largest, submitted)
+        except KeyboardInterrupt:
+            left = len(jobs) - (len(sweep.jobs) - done)
+            sys.stderr.write(
+                f"interrupted: {len(sweep.jobs) - done:,} jobs are submitted, {left:,} are not; "
+                "the same command goes on\n"
+            )
+            raise
     _show(sweep, prepared, len(jobs))
 
 

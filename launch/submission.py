@@ -17,6 +17,7 @@ from harmony.place import SIZE
 from launch.cluster import ClusterError, clean_environment, cure
 from launch.job import SlurmJob
 from launch.sweep import JOBS_DIR, SubmittedJob, Sweep
+from launch.uninterrupted import uninterrupted
 
 _OWN = {
     "submitit_folder", "wait", "dry_run", "runs_per_gpu", "srun_args", "max_crashes", "python",
@@ -153,17 +154,23 @@ def submit(
     executor = make_executor(sweep)
     for part in arrays(len(jobs), largest):
         packs = [jobs[number] for number in part]
-        # submitit prints what sbatch says, which the error tells too
-        with _cleaned(), contextlib.redirect_stderr(io.StringIO()):
-            try:
-                with executor.batch():
-                    handles = [executor.submit(pack) for pack in packs]
-                ids = [handle.job_id for handle in handles]
-            except (FailedSubmissionError, FailedJobError) as error:
-                raise ClusterError(f"sbatch: {cure(_said(error))}") from error
-        sweep.jobs += [SubmittedJob(job, pack.runs) for job, pack in zip(ids, packs, strict=True)]
-        sweep.write()
+        with uninterrupted():  # or jobs would wait of which nobody knows
+            ids = _hand_over(executor, packs)
+            jobs_of_packs = zip(ids, packs, strict=True)
+            sweep.jobs += [SubmittedJob(job, pack.runs) for job, pack in jobs_of_packs]
+            sweep.write()
         submitted()
+
+
+def _hand_over(executor: submitit.AutoExecutor, packs: Sequence[SlurmJob]) -> list[str]:
+    # submitit prints what sbatch says, which the error tells too
+    with _cleaned(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            with executor.batch():
+                handles = [executor.submit(pack) for pack in packs]
+            return [handle.job_id for handle in handles]
+        except (FailedSubmissionError, FailedJobError) as error:
+            raise ClusterError(f"sbatch: {cure(_said(error))}") from error
 
 
 def _said(error: Exception) -> str:

@@ -20,6 +20,7 @@ from launch.preflight import (
     check_timing,
     check_tracking,
     memory_gb,
+    tell_of_shell,
 )
 from tests.launch import fake_slurm
 
@@ -76,9 +77,15 @@ def test_timing_that_does_not(changes, saves, part):
 
 
 def test_the_partition_is_the_default_or_the_one_that_is_named():
-    assert check_partition(params(), [CPU, GPU]) == GPU
-    assert check_partition(params(partition="cpu", gpus_per_node=None), [GPU, CPU]) == CPU
-    assert check_partition(params(partition="cpu", gpus_per_node=0, mem_gb=None), [CPU]) == CPU
+    assert check_partition(params(), [CPU, GPU]) == [GPU]
+    assert check_partition(params(partition="cpu", gpus_per_node=None), [GPU, CPU]) == [CPU]
+    assert check_partition(params(partition="cpu", gpus_per_node=0, mem_gb=None), [CPU]) == [CPU]
+
+
+def test_of_several_partitions_one_that_fits_is_enough():
+    both = params(partition="cpu,gpu")
+    assert check_partition(both, [GPU, CPU, CLOSED]) == [GPU, CPU]
+    assert check_partition(params(partition="old,gpu"), [GPU, CPU, CLOSED]) == [GPU, CLOSED]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +98,9 @@ def test_the_partition_is_the_default_or_the_one_that_is_named():
         ({"cpus_per_task": 17}, "cpus_per_task=17: partition gpu has 16"),
         ({"mem_gb": 63}, "mem_gb=63: partition gpu has 62.5 at most.*there are gpu, cpu, old"),
         ({"partition": "old"}, "partition=old: it takes no jobs"),
+        ({"partition": "gpu,cqu"}, "partition=gpu,cqu: .* no such partition 'cqu'.*'cpu'"),
+        ({"partition": "gpu,"}, "partition=gpu,: the cluster has no such partition ''"),
+        ({"partition": "cpu,gpu", "gpus_per_node": 3}, "partition gpu has 2 at most"),
     ],
 )
 def test_a_partition_that_has_less_is_refused(changes, part):
@@ -219,6 +229,20 @@ def test_a_cluster_in_trouble(slurm, command, text, part):
     slurm.fail(command, text)
     with pytest.raises(ClusterError, match=part):
         check_cluster(params())
+
+
+def test_what_the_shell_sets_for_sbatch_is_not_used_without_a_word(caplog):
+    shell = {"SBATCH_ACCOUNT": "lab", "SBATCH_RESERVATION": "icml", "SBATCH_PARTITION": ""}
+    tell_of_shell(params(), shell)
+    assert caplog.messages == [
+        "SBATCH_ACCOUNT=lab is set in the shell and not used: to use it, add "
+        "hydra.launcher.account=lab",
+        "SBATCH_RESERVATION=icml is set in the shell and not used: to use it, add "
+        "+hydra.launcher.additional_parameters.reservation=icml",
+    ]
+    caplog.clear()
+    tell_of_shell(params(account="own", additional_parameters={"reservation": "x"}), shell)
+    assert caplog.messages == []
 
 
 def test_a_cluster_without_partitions_or_commands(slurm, monkeypatch, tmp_path):

@@ -3,12 +3,13 @@
 import os
 import pickle
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from launch import job
+from launch import job, submission
 from launch.sweep import Sweep, read_spec
 from tests.launch import fake_slurm
 from tests.launch.submitting import one_line
@@ -218,6 +219,24 @@ def test_an_outer_job_does_not_reach_sbatch(runs, slurm, monkeypatch):
         assert slurm.calls(command)
         assert {str(env) for _, env in slurm.calls(command)} == {"{'SLURM_CONF': '/x/slurm.conf'}"}
     assert os.environ["SLURM_JOB_ID"] == "7"
+
+
+def test_an_interrupted_submission_loses_no_job(runs, slurm, monkeypatch):
+    slurm.set(array_size=2)
+    whole = submission._hand_over
+
+    def interrupted(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole(*given)
+
+    monkeypatch.setattr(submission, "_hand_over", interrupted)
+    code, _, err = runs.submit("seed=0,1,2")
+    assert code == 130
+    assert err == "interrupted: 2 jobs are submitted, 1 are not; the same command goes on\n"
+    assert [(j.id, j.runs) for j in runs.read().jobs] == [("100_0", [0]), ("100_1", [1])]
+    monkeypatch.setattr(submission, "_hand_over", whole)
+    assert runs.submit("seed=0,1,2")[0] == 0
+    assert [(j.id, j.runs) for j in runs.read().jobs][2:] == [("101", [2])]
 
 
 def test_runs_that_share_a_job(runs):
