@@ -4,7 +4,6 @@ Imports nothing heavy and starts nothing, so a launcher can ask before it submit
 """
 
 import re
-import time
 import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from harmony.errors import ConfigError
 from harmony.tracking.uri import checked_uri
 from launch.mlflow_server.rest import Answer, AnswerError, Rest
 
+_DATABASE_SECONDS = 40.0  # its pool of connections gives up after 30, and then says so
 _MAX_TEXT = 200  # characters of a foreign message that one line can hold
 _NOISE = r"\(Background on this error at: \S+\)|\(psycopg2\.\w+\)|\(\w+Error\)$"
 
@@ -167,7 +167,7 @@ def probe(uri: str, timeout: float) -> None:
 
     Args:
         uri: Address of the store.
-        timeout: Seconds for all of it.
+        timeout: Seconds until the server answers; its database may then take longer.
 
     Raises:
         ConfigError: It can't be used; the message says why and what to do.
@@ -175,11 +175,9 @@ def probe(uri: str, timeout: float) -> None:
     address = checked_uri(uri)
     if not address.startswith("http"):
         return
-    end = time.monotonic() + timeout
     try:
         _healthy(Rest(address, timeout))
-        rest = Rest(address, max(end - time.monotonic(), 0.1))
-        rest.get("experiments/search", max_results="1")
+        Rest(address, _DATABASE_SECONDS).get("experiments/search", max_results="1")
     except (AnswerError, OSError, ValueError) as error:
         raise ConfigError(cure(error, address)) from error
 

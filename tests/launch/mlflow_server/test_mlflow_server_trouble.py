@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import URLError
 
@@ -22,7 +23,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         self.answers = {"/health": (200, "OK")}
-        self.headers = []
+        self.headers, self.database_s = [], 0.0
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -34,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         status, text = self.server.answers.get(self.path.partition("?")[0], (200, "{}"))
         self.server.headers.append(dict(self.headers))
+        if self.path != "/health":
+            time.sleep(self.server.database_s)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(text.encode())
@@ -144,6 +147,14 @@ def test_probe_tells_a_refused_name(server):
     server.answers["/api/2.0/mlflow/experiments/search"] = (403, "Invalid Host header")
     with pytest.raises(ConfigError, match=r"--allowed-hosts 127\.0\.0\.1"):
         probe(server.uri, 5)
+
+
+def test_probe_waits_for_what_a_slow_database_says(server):
+    said = "QueuePool limit of size 1 overflow 10 reached, connection timed out, timeout 30.00"
+    server.answers["/api/2.0/mlflow/experiments/search"] = (400, said)
+    server.database_s = 0.6
+    with pytest.raises(ConfigError, match="too few database connections.*--pool-size 50"):
+        probe(server.uri, 0.3)
 
 
 def test_probe_tells_that_another_program_answers(server):
