@@ -153,7 +153,7 @@ def test_probe_waits_for_what_a_slow_database_says(server):
     said = "QueuePool limit of size 1 overflow 10 reached, connection timed out, timeout 30.00"
     server.answers["/api/2.0/mlflow/experiments/search"] = (400, said)
     server.database_s = 0.6
-    with pytest.raises(ConfigError, match="too few database connections.*--pool-size 50"):
+    with pytest.raises(ConfigError, match=r"too few database connections.*--pool-size 50"):
         probe(server.uri, 0.3)
 
 
