@@ -25,7 +25,7 @@ from harmony.config.compose import Composed
 from harmony.config.nodes import Constructor, instantiate
 from harmony.decoder_probe import DecoderProbe, NoProbe
 from harmony.envs.devices import draw_where
-from harmony.envs.pool import EnvPool
+from harmony.envs.pool import EnvPool, InProcess, Spawned
 from harmony.envs.suite import check_suite
 from harmony.errors import ConfigError
 from harmony.harmonizer import LossSum, fit_groups
@@ -47,6 +47,7 @@ from harmony.training.joint import Joint
 from harmony.training.journal import Journal
 from harmony.training.loop import Schedules, Stop, Trainer
 from harmony.training.precision import Precision
+from harmony.training.schedule import EvaluationSchedule
 from harmony.training.seeding import Seeds
 from harmony.training.weights import load_weights, weights_file
 from harmony.types import Losses
@@ -300,6 +301,24 @@ def build_replay(config: Mapping[str, Any], pool: EnvPool, directory: Path) -> R
     return make(record_spec=spec, directory=directory, num_envs=pool.num_envs)
 
 
+def build_evaluator(config: Mapping[str, Any], seeds: Seeds, logs: Path, stop: Stop) -> Evaluator:
+    """Environments of evaluations: as many as it says, where those of training are.
+
+    Args:
+        config: resolved.
+        seeds: of the run.
+        logs: directory for what processes of environments print.
+        stop: asked between steps.
+
+    Raises:
+        UserError: an environment can't be made.
+    """
+    schedule: EvaluationSchedule = instantiate(config["evaluation"])
+    envs: InProcess | Spawned = instantiate({**config["envs"], "num_envs": schedule.num_envs})
+    make = env_factory(config, evaluation=True)
+    return Evaluator(lambda seed_of: envs.open(make, seed_of, logs), seeds, stop.check)
+
+
 def build_trainer(
     config: Mapping[str, Any],
     run_dir: Path,
@@ -325,7 +344,8 @@ def build_trainer(
     if config["init_from"] and not checkpoints.steps():
         weights_file(Path(config["init_from"]))
     with ExitStack() as undo:  # a start that is refused leaves no simulator behind
-        eval_env = undo.enter_context(closing(build_env(config, evaluation=True)))
+        evaluator = build_evaluator(config, seeds, run_dir / "envs" / "evaluation", stop)
+        undo.callback(evaluator.pool.close)
         make, seed_of = env_factory(config), partial(seeds.integer, "env")
         envs: EnvPool = instantiate(config["envs"]).open(make, seed_of, run_dir / "envs")
         pool = undo.enter_context(closing(envs))
@@ -340,7 +360,7 @@ def build_trainer(
     return Trainer(
         agent=agent,
         pool=pool,
-        evaluator=Evaluator(eval_env, seeds, stop.check),
+        evaluator=evaluator,
         replay=replay,
         schedules=Schedules(*(instantiate(config[name]) for name in Schedules._fields)),
         seeds=seeds,

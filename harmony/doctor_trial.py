@@ -35,13 +35,15 @@ def trial(overrides: Sequence[str], steps: int = STEPS) -> dict[str, Any]:
     Raises:
         UserError: it can't be made.
     """
-    from harmony.build import build_env, check
+    from harmony.build import build_device, build_env, check
     from harmony.config.compose import compose
+    from harmony.envs.devices import draw_where
     from harmony.envs.stream import EpisodeStream
     from harmony.training.seeding import Seeds
 
     composed = compose(overrides)
     check(composed)
+    draw_where(build_device(composed.config["device"]))  # as training does
     seeds = Seeds(composed.config["seed"])
     began = time.perf_counter()
     env = build_env(composed.config)

@@ -9,12 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmony.config.cli import report_errors
-from harmony.errors import ConfigError
+from harmony.errors import ConfigError, EnvError
 from harmony.stored_run import (
     CHECKPOINTS,
     find_run,
@@ -27,12 +29,25 @@ from harmony.stored_run import (
 )
 
 if TYPE_CHECKING:
+    from harmony.envs.pool import EnvPool, SeedOf
+    from harmony.stored_run import StoredRun
     from harmony.training.evaluation import Evaluation
 
 USAGE = (
     "python -m harmony.evaluate run=RUN_DIR|MLFLOW_RUN_ID [episodes=20] [video=true] "
-    "[checkpoint=newest|best|last] [seed=1] [KEY=VALUE of the stored configuration ...]"
+    "[checkpoint=newest|best|last] [seed=1] [num_envs=1] "
+    "[KEY=VALUE of the stored configuration ...]"
 )
+
+DEFAULTS = {
+    "run": "",
+    "episodes": "20",
+    "video": "true",
+    "checkpoint": "newest",
+    "seed": "1",
+    "num_envs": "1",
+}
+"""Own keys with what they are unless said otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,7 @@ class Request:
         video: whether the first is kept as a video.
         checkpoint: newest, best or last.
         seed: of the episodes; another one than training's gives episodes never seen in training.
+        num_envs: environments that play at the same time; more than one are processes of their own.
         overrides: on top of the stored configuration.
     """
 
@@ -53,6 +69,7 @@ class Request:
     video: bool
     checkpoint: str
     seed: int
+    num_envs: int
     overrides: list[str]
 
 
@@ -62,13 +79,13 @@ def parse(arguments: Sequence[str]) -> Request:
     Raises:
         ConfigError: no run, or a value that can't be meant.
     """
-    defaults = {"run": "", "episodes": "20", "video": "true", "checkpoint": "newest", "seed": "1"}
-    own, overrides = split_arguments(arguments, defaults)
+    own, overrides = split_arguments(arguments, DEFAULTS)
     if not own["run"]:
         raise ConfigError(f"run=... is missing; usage: {USAGE}")
     return Request(
         episodes=whole_number("episodes", own["episodes"], least=1),
         seed=whole_number("seed", own["seed"]),
+        num_envs=whole_number("num_envs", own["num_envs"], least=1),
         video=one_of("video", own["video"], ("true", "false")) == "true",
         checkpoint=one_of("checkpoint", own["checkpoint"], CHECKPOINTS),
         run=find_run(own["run"]),
@@ -96,8 +113,9 @@ def evaluate(request: Request) -> dict[str, Any]:
     """Runs the episodes and writes their results below evaluations/ of the run.
 
     Raises:
-        UserError: no such run, no weights, or an environment that can't be made.
+        UserError: no such run, no weights, or an environment that can't be made or is lost.
     """
+    from harmony.envs.pool import EnvLost
     from harmony.tracking.video import write_video
     from harmony.training.evaluation import Evaluator
     from harmony.training.seeding import Seeds
@@ -105,11 +123,16 @@ def evaluate(request: Request) -> dict[str, Any]:
     run = load_run(request.run, request.checkpoint, request.overrides)
     folder = results_folder(run.path, "evaluations")
     started = time.time()
-    evaluator = Evaluator(run.env, Seeds(request.seed))
-    result = evaluator.evaluate(run.agent, "stand-alone evaluation", request.episodes)
+    try:
+        evaluator = Evaluator(partial(_open, run, request, folder), Seeds(request.seed))
+        with closing(evaluator.pool):
+            result = evaluator.evaluate(run.agent, "stand-alone evaluation", request.episodes)
+    except EnvLost as lost:
+        raise EnvError(str(lost)) from lost
     found = summary(result) | {
         "checkpoint": request.checkpoint,
         "seed": request.seed,
+        "num_envs": request.num_envs,
         "overrides": request.overrides,
         "seconds": round(time.time() - started, 1),
     }
@@ -117,6 +140,7 @@ def evaluate(request: Request) -> dict[str, Any]:
         request.checkpoint,
         f"seed{request.seed}",
         f"{request.episodes}episodes",
+        *([f"{request.num_envs}envs"] if request.num_envs > 1 else []),
         settings=request.overrides,
     )
     if request.video and result.frames is not None:
@@ -124,8 +148,19 @@ def evaluate(request: Request) -> dict[str, Any]:
         write_video(folder / f"{stem}.mp4", result.frames, 20)
     (folder / f"{stem}.json").write_text(json.dumps(found, indent=2) + "\n")
     found["file"] = str(folder / f"{stem}.json")
-    run.env.close()
     return found
+
+
+def _open(run: StoredRun, request: Request, folder: Path, seed_of: SeedOf) -> EnvPool:
+    """The environments; the one that the run was loaded with, where one is enough."""
+    from harmony.build import env_factory
+    from harmony.envs.pool import EnvPool, Spawned
+
+    if request.num_envs == 1:
+        return EnvPool([run.env], seed_of)
+    run.env.close()
+    make = env_factory(run.config, evaluation=True)
+    return Spawned(num_envs=request.num_envs).open(make, seed_of, folder / "envs")
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:

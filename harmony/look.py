@@ -106,10 +106,12 @@ def watch(request: Request) -> Iterator[Seen]:
     Raises:
         UserError: the environment can't be made or has no image.
     """
-    from harmony.build import build_env
+    from harmony.build import build_device, build_env
+    from harmony.envs.devices import draw_where
     from harmony.envs.stream import EpisodeStream
     from harmony.training.seeding import Seeds
 
+    draw_where(build_device(request.composed.config["device"]))  # as training does
     seeds = Seeds(request.composed.config["seed"])
     env = build_env(request.composed.config, evaluation=request.evaluation)
     try:

@@ -32,11 +32,13 @@ class StoredRun:
 
     Attributes:
         path: its directory, absolute.
+        config: with the overrides on top.
         env: a fresh one.
         agent: with the stored weights, and random streams as at the beginning of the run.
     """
 
     path: Path
+    config: Mapping[str, Any]
     env: Env
     agent: DreamerAgent
 
@@ -180,7 +182,7 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
     seeds = Seeds(run.config["seed"])
     agent = build_agent(run.config, observation_shapes(env), env.action_space, device, seeds)
     put_weights(agent, modules, path)
-    return StoredRun(run.path, env, agent)
+    return StoredRun(run.path, run.config, env, agent)
 
 
 def load_actor(

@@ -31,13 +31,14 @@ def ask(run, *arguments):
 class TestParse:
     def test_defaults(self, run):
         asked = parse([f"run={run}"])
-        assert asked == module.Request(run, 20, True, "newest", 1, [])
+        assert asked == module.Request(run, 20, True, "newest", 1, 1, [])
 
     def test_own_keys_and_overrides_of_the_stored_configuration(self, run):
         asked = parse([
             "env.length=5", f"run={run}", "episodes=3", "video=false", "checkpoint=best", "seed=7",
+            "num_envs=4",
         ])  # fmt: skip
-        assert asked == module.Request(run, 3, False, "best", 7, ["env.length=5"])
+        assert asked == module.Request(run, 3, False, "best", 7, 4, ["env.length=5"])
 
     @pytest.mark.parametrize(
         ("argument", "message"),
@@ -46,6 +47,7 @@ class TestParse:
             ("episodes=-1", "episodes must be a whole number"),
             ("episodes=many", "episodes must be a whole number"),
             ("seed=-1", "seed must be a whole number"),
+            ("num_envs=0", "num_envs must be at least 1, got 0"),
             ("video=1", "video must be true or false, got '1'"),
             ("checkpoint=oldest", "checkpoint must be newest, best or last, got 'oldest'"),
         ],
@@ -98,6 +100,16 @@ def test_results_are_written_below_the_run(run):
     stored = json.loads(path.read_text())
     assert stored["returns"] == found["returns"]
     assert (stored["seed"], stored["checkpoint"], stored["overrides"]) == (1, "best", [])
+
+
+def test_several_environments_play_at_the_same_time(run):
+    overrides = ["env._target_=harmony.envs.probe.ConstantReward", "env.length=4"]
+    found = evaluate(ask(run, "num_envs=2", "episodes=3", *overrides))
+    assert found["returns"] == [8.0] * 3
+    assert found["num_envs"] == 2
+    assert Path(found["file"]).name.startswith("newest-seed1-3episodes-2envs-")
+    logs = run / "evaluations" / "envs"
+    assert sorted(path.name for path in logs.iterdir()) == ["env-0.log", "env-1.log"]
 
 
 def test_the_seed_decides_the_result(run):

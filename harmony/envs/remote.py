@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,13 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """Puts that state back."""
         self._state = state
         self._call("load_state_dict", state)
+
+    def scores(
+        self, returns: Sequence[float], infos: Sequence[Mapping[str, Any]]
+    ) -> dict[str, float]:
+        """What the suite makes of finished episodes; empty where it has no measures of its own."""
+        found: dict[str, float] = self._call("scores", (list(returns), [*map(dict, infos)]))
+        return found
 
     def let_go(self) -> None:
         """Lets the worker close its environment and end, without waiting for it."""

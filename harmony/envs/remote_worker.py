@@ -77,6 +77,8 @@ def _call(env: Any, method: str, argument: Any) -> Any:  # noqa: ANN401 - what s
         return env.reset(seed=argument)[0]
     if method == "load_state_dict":
         return env.unwrapped.load_state_dict(argument)
+    if method == "scores":
+        return dict(env.unwrapped.scores(*argument)) if hasattr(env.unwrapped, "scores") else {}
     observation, reward, terminated, truncated, info = env.step(argument)
     return observation, float(reward), bool(terminated), bool(truncated), dict(info)
 

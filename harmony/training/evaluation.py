@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 
 from harmony.agent import DreamerAgent
-from harmony.envs.stream import EpisodeStream, Record
+from harmony.envs.pool import EnvPool, SeedOf
+from harmony.envs.stream import Record
 from harmony.replay.store import Replay
 from harmony.training.collect import Episode, Player, finished, random_action
 from harmony.training.seeding import Seeds
 from harmony.types import to_device
 
-Policy = Callable[[Record], np.ndarray]
+Policy = Callable[[Sequence[Record]], np.ndarray]
+"""The last records of all environments to actions (N, A)."""
 
 
 class Evaluation(NamedTuple):
@@ -27,11 +28,13 @@ class Evaluation(NamedTuple):
         episodes: in the order of their seeds.
         frames: (T, Hi, Wi, C) uint8 of the first episode, None where the env shows no image.
         scores: measures of the suite's own, by metric.
+        lost: episodes that ended with their worker, on top of these.
     """
 
     episodes: list[Episode]
     frames: np.ndarray | None
     scores: Mapping[str, float] = MappingProxyType({})
+    lost: int = 0
 
     @property
     def mean_return(self) -> float:
@@ -53,27 +56,38 @@ class Evaluation(NamedTuple):
         }
         rate = self.success_rate
         success = {} if rate is None else {"eval/success": rate}
-        return row | success | dict(self.scores)
+        lost = {"eval/lost_episodes": float(self.lost)} if self.lost else {}
+        return row | success | dict(self.scores) | lost
 
 
 class Evaluator:
-    """Runs episodes on an environment of its own.
+    """Runs episodes in environments of their own.
+
+    Environments that are free begin the next episode in the order of their numbers, so several of
+    them give the episodes that one would, up to the noise of the agent's latents. What outlives an
+    episode in an environment does not outlive an evaluation.
 
     Args:
-        env: never used for training.
+        open_pool: opens the environments, given the seed of environment i's episode k.
         seeds: of the run; an evaluation's name decides its episodes, not what was run before.
         between_steps: called at each step, so that a signal need not wait for the last episode.
+
+    Attributes:
+        pool: the environments, never used for training.
     """
 
     def __init__(
         self,
-        env: gymnasium.Env[dict[str, np.ndarray], Any],
+        open_pool: Callable[[SeedOf], EnvPool],
         seeds: Seeds,
         between_steps: Callable[[], None] = lambda: None,
     ) -> None:
-        self.env = env
         self.seeds = seeds
         self.between_steps = between_steps
+        self._name: tuple[str | int, ...] = ()
+        self.pool = open_pool(lambda env, _: seeds.integer(*self._name, self._playing[env]))
+        self._playing = [0] * self.pool.num_envs  # number of the episode in each environment
+        self._unused = self.pool.state_dict()
 
     def evaluate(self, agent: DreamerAgent, name: str | int, episodes: int) -> Evaluation:
         """Episodes of the agent's most likely actions.
@@ -84,45 +98,77 @@ class Evaluator:
             episodes: how many.
         """
         generator = self.seeds.torch(agent.device, "evaluation", name)
-
-        def policy() -> Policy:
-            return Player(agent, "eval", generator).act
-
-        return self._run(policy, ("evaluation", name), episodes)
+        player = Player(agent, "eval", generator, self.pool.num_envs)
+        return self._run(player.act_all, ("evaluation", name), episodes)
 
     def evaluate_random(self, episodes: int) -> Evaluation:
         """Episodes of uniformly random actions."""
         rng = self.seeds.numpy("random policy")
-        space = self.env.action_space
-        return self._run(
-            lambda: lambda _: random_action(space, rng), ("random evaluation",), episodes
-        )
+        space = self.pool.action_space
 
-    def _run(
-        self, make_policy: Callable[[], Policy], name: tuple[str | int, ...], episodes: int
-    ) -> Evaluation:
-        stream = EpisodeStream(self.env, lambda k: self.seeds.integer(*name, k))
-        results: list[Episode] = []
-        frames: list[np.ndarray] = []
-        for k in range(episodes):
-            policy = make_policy()
-            record = stream.reset()
-            while True:
-                if k == 0 and "image" in record:
-                    frames.append(record["image"])
-                if stream.needs_reset:
-                    break
-                self.between_steps()
-                record = stream.step(policy(record))
-            results.append(finished(stream))
-        return Evaluation(results, np.stack(frames) if frames else None, self._scores(results))
+        def act(records: Sequence[Record]) -> np.ndarray:
+            return np.stack([random_action(space, rng) for _ in records])
+
+        return self._run(act, ("random evaluation",), episodes)
+
+    def _run(self, policy: Policy, name: tuple[str | int, ...], episodes: int) -> Evaluation:
+        self._name = name
+        self.pool.load_state_dict(self._unused)
+        results: dict[int, Episode] = {}
+        film, records = _Film(), list[Record]()
+        begun, left, lost = 0, episodes, 0
+        while left or self.pool.open:
+            busy = set(self.pool.open)
+            free = [env for env in range(self.pool.num_envs) if env not in busy][:left]
+            for env in free:
+                self._playing[env] = begun
+                begun, left = begun + 1, left - 1
+            first = self.pool.begin(free)
+            # The policy acts for all; those that never play are shown what another one shows.
+            records = records or [first[0][1]] * self.pool.num_envs
+            for env, record in first:
+                records[env] = record
+                film.add(self._playing[env], record)
+            self.between_steps()
+            numbers = self.pool.open
+            actions = policy(records)[numbers]
+            for env, after in zip(numbers, self.pool.step(numbers, actions), strict=True):
+                if after is None:  # another episode takes the place of the one that was lost
+                    left, lost = left + 1, lost + 1
+                    film.drop(self._playing[env], begun)
+                    continue
+                records[env] = after
+                film.add(self._playing[env], after)
+                if after["is_last"]:
+                    results[self._playing[env]] = finished(self.pool.streams[env])
+        played = [results[number] for number in sorted(results)]
+        return Evaluation(played, film.frames(), self._scores(played), lost)
 
     def _scores(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """What the suite makes of the episodes, where it has measures of its own."""
-        score = getattr(self.env.unwrapped, "scores", None)
+        score = getattr(self.pool.streams[0].env.unwrapped, "scores", None)
         if score is None:
             return {}
         return dict(score([e.reward_sum for e in episodes], [e.info for e in episodes]))
+
+
+class _Film:
+    """Frames of the first episode that was not lost."""
+
+    def __init__(self) -> None:
+        self._number, self._frames = 0, list[np.ndarray]()
+
+    def add(self, number: int, record: Record) -> None:
+        if number == self._number and "image" in record:
+            self._frames.append(record["image"])
+
+    def drop(self, number: int, following: int) -> None:
+        """Films the following episode in the place of one that was lost."""
+        if number == self._number:
+            self._number, self._frames = following, []
+
+    def frames(self) -> np.ndarray | None:
+        return np.stack(self._frames) if self._frames else None
 
 
 def open_loop(agent: DreamerAgent, replay: Replay, seeds: Seeds, step: int) -> np.ndarray | None:

@@ -270,7 +270,7 @@ class Trainer:
             finished: nobody will go on with the run, so `replay.keep` decides over its data.
         """
         self.pool.close()
-        self.evaluator.env.close()
+        self.evaluator.pool.close()
         self.replay.close(finished)
         self.journal.close()
 

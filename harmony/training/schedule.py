@@ -82,17 +82,20 @@ class EvaluationSchedule:
         every_env_steps: distance of evaluations; one comes before training and one at the end.
         episodes: of the policy, each time.
         random_episodes: of a random policy, once, for comparison.
+        num_envs: environments that play them at the same time.
         video: whether an episode and an open-loop prediction are kept as videos.
     """
 
     every_env_steps: int
     episodes: int = 10
     random_episodes: int = 5
+    num_envs: int = 1
     video: bool = True
 
     def __post_init__(self) -> None:
         """Refuses what can't be meant."""
         _at_least("evaluation", 1, every_env_steps=self.every_env_steps, episodes=self.episodes)
+        _at_least("evaluation", 1, num_envs=self.num_envs)
         _at_least("evaluation", 0, random_episodes=self.random_episodes)
 
 

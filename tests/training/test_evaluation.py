@@ -1,5 +1,7 @@
 """Episodes that are only looked at."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,8 @@ COUNTING = "env._target_=harmony.envs.probe.CountingEnv"
 
 
 def evaluator(*overrides, between_steps=lambda: None):
-    return Evaluator(build_env(tiny.config(*overrides)), Seeds(0), between_steps)
+    env = build_env(tiny.config(*overrides))
+    return Evaluator(functools.partial(EnvPool, [env]), Seeds(0), between_steps)
 
 
 def returns(found):
@@ -44,7 +47,7 @@ def test_a_suite_may_have_measures_of_its_own():
         asked.append((returns, infos))
         return {"eval/largest": max(returns), "known": float(len(infos))}
 
-    used.env.scores = scores
+    used.pool.streams[0].env.scores = scores
     found = used.evaluate(tiny.agent(), 40, 3)
     assert found.scores == {"eval/largest": max(returns(found)), "known": 3.0}
     assert found.row()["eval/largest"] == max(returns(found))

@@ -1,10 +1,13 @@
 """Episodes to probe with, and what a world model makes of them."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 from harmony.build import build_env
+from harmony.envs.pool import EnvPool
 from harmony.errors import CheckpointError, EnvError
 from harmony.training.evaluation import Evaluator
 from harmony.training.probing import (
@@ -79,7 +82,8 @@ def test_the_policy_acts_as_in_an_evaluation():
         def torch(self, device, *_):
             return seeds.torch(device, "probe policy", 0)
 
-    found = Evaluator(env, Same(3)).evaluate(agent, "any", 1)
+    pool_of = functools.partial(EnvPool, [env])
+    found = Evaluator(pool_of, Same(3)).evaluate(agent, "any", 1)
     assert found.episodes[0].reward_sum == pytest.approx(one.records["reward"].sum(), abs=1e-5)
 
 
