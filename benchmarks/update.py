@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from harmony.agent import DreamerAgent
-from harmony.build import build_agent, build_device
+from harmony.build import build_device
+from harmony.build_agent import build_agent
 from harmony.config.compose import compose
 from harmony.tracking.provenance import provenance
 from harmony.training.seeding import Seeds

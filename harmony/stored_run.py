@@ -167,7 +167,8 @@ def load_run(path: Path, checkpoint: str, overrides: Sequence[str]) -> StoredRun
     Raises:
         UserError: no such run, no weights, or an environment that can't be made.
     """
-    from harmony.build import build_agent, build_device, build_env, check, observation_shapes
+    from harmony.build import build_device, build_env, check, observation_shapes
+    from harmony.build_agent import build_agent
     from harmony.envs.devices import draw_where
     from harmony.training.seeding import Seeds
     from harmony.training.weights import put_weights

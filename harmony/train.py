@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from harmony.agent import DreamerAgent
-from harmony.build import build_agent, build_device, build_trainer, check
+from harmony.build import build_device, build_trainer, check
+from harmony.build_agent import build_agent
 from harmony.config.compose import Composed, from_job
 from harmony.config.nodes import instantiate
 from harmony.config.run_dir import RunDirectory

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from harmony.agent import DreamerAgent
-from harmony.build import action_kind, build_agent, build_env, build_trainer, observation_shapes
+from harmony.build import build_env, build_trainer, observation_shapes
+from harmony.build_agent import action_kind, build_agent
 from harmony.config.compose import compose
 from harmony.tracking.base import NullTracker
 from harmony.training.checkpoint import read_checkpoint

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from harmony.build import build_agent
+from harmony.build_agent import build_agent
 from harmony.config.compose import compose
 from harmony.training.seeding import Seeds
 from tests.golden.originals import HERE

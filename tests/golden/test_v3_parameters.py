@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from harmony.build import _constructors, build_agent
+from harmony.build_agent import _constructors, build_agent
 from harmony.config.compose import compose
 from harmony.nn.layers import Conv2d, Linear
 from harmony.parts import Parts, make_behavior, make_world_model

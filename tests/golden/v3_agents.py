@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony.agent import DreamerAgent
-from harmony.build import build_agent
+from harmony.build_agent import build_agent
 from harmony.config.compose import compose
 from harmony.training.seeding import Seeds
 from tests.golden.originals import Golden
