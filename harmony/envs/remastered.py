@@ -8,6 +8,8 @@ Differs: the shadow map keeps the size that `render` gives it, and a floor that 
 the suite's checker of 300 x 300 texels, not one of 800 x 800.
 """
 
+import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +54,8 @@ _NUM_VISUALS, _NUM_DYNAMICS = 1_000_000, 100_000
 _TRAINED_ON = 0.8  # of either, where the ranges are disjoint
 _SKY_SIDE, _FLOOR_SIDE = 800, 300  # largest pictures, pixels: those of the original's
 _FLOOR_REPEATS = 3.0  # of the picture, a metre
+
+logger = logging.getLogger(__name__)
 
 
 class _Frame(NamedTuple):
@@ -113,7 +117,7 @@ class DMCRemastered(DMC):
         self._domain, _ = SUITE[ALIASES.get(task, task)]
         self._reflects = render.reflection
         self._textures: Textures = (
-            GeneratedTextures() if textures is None else PhotoTextures(Path(textures))
+            _stand_ins() if textures is None else PhotoTextures(Path(textures))
         )
         self._visual_seeds, self._dynamics_seeds = (1, _NUM_VISUALS), (1, _NUM_DYNAMICS)
         if seeds == "disjoint":
@@ -252,6 +256,15 @@ def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
         "vary": ",".join(sorted(arguments["vary"])),
         "seeds": str(arguments["seeds"]),
     }
+
+
+@functools.cache  # so that it is said once
+def _stand_ins() -> GeneratedTextures:
+    logger.info(
+        "DMC Remastered: env.textures names no folder, so skies and floors are generated; they "
+        "stand in for the benchmark's photographs, and returns compare with no published ones"
+    )
+    return GeneratedTextures()
 
 
 def _check_factors(vary: Sequence[str]) -> None:

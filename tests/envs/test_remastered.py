@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from harmony.envs.dmc import TASKS as SUITE
-from harmony.envs.remastered import TASKS, DMCRemastered, check_task
+from harmony.envs.remastered import TASKS, DMCRemastered, _stand_ins, check_task
 from harmony.envs.remastered_factors import FACTORS, draw_look, draw_view
 from harmony.envs.render import RenderQuality
 from harmony.envs.textures import GeneratedTextures
@@ -54,6 +54,15 @@ def test_an_unknown_factor_is_one_line():
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(EnvError, match=r"^env\.textures: expected the folders skies and floors"):
         make(textures=str(tmp_path / "none"))
+
+
+def test_generated_pictures_say_once_that_they_stand_in(caplog):
+    _stand_ins.cache_clear()
+    with caplog.at_level("INFO"):
+        make(observation="vector").close()
+        make(observation="vector").close()
+    (line,) = [line for line in caplog.messages if "DMC Remastered" in line]
+    assert "stand in for the benchmark's photographs" in line
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
