@@ -90,7 +90,7 @@ class Evaluator:
         self._unused = self.pool.state_dict()
 
     def evaluate(self, agent: DreamerAgent, name: str | int, episodes: int) -> Evaluation:
-        """Episodes of the agent's most likely actions.
+        """Episodes of the agent, which acts as its behaviour says for evaluations.
 
         Args:
             agent: its own random streams are not touched.
