@@ -30,6 +30,28 @@ class Replay:
 
     No random numbers live here: the caller hands in the stream. Equal states and equal streams give
     equal batches, on disk and in memory. Not safe for use by several threads at once.
+
+    Args:
+        record_spec: for each key of a record its dtype and its shape within one step.
+        directory: for the segment files, of this replay alone; made where it is missing. Experience
+            of an earlier process comes with `load_state_dict`.
+        capacity: most agent steps in complete episodes; the oldest episodes go first.
+        batch_size: sequences a batch, B.
+        batch_length: steps a sequence, T.
+        min_length: shorter episodes are skipped; below `batch_length`, sequences of several
+            episodes are joined to fill T. None: `batch_length`. Not for "stream".
+        prioritize_ends: draw the last window of an episode more often. Not for "stream".
+        sequences: "episodes" draws a complete episode, then a start in it. "stream" draws any
+            T consecutive records: a window may cross the ends of episodes and reach into the
+            open one, and no episode is too short.
+        storage: "disk" maps the files; "memory" keeps arrays, and writes the files only when a
+            state is taken.
+        segment_steps: records a file. On disk each file that is in use is kept open.
+        keep: "none" deletes the data when the run has finished.
+        num_envs: environments whose episodes come, each in its own order.
+
+    Raises:
+        ConfigError: a number is out of range, or `prioritize_ends` with "stream".
     """
 
     def __init__(
@@ -48,29 +70,6 @@ class Replay:
         keep: Literal["all", "none"] = "all",
         num_envs: int = 1,
     ) -> None:
-        """Make the directory; experience of an earlier process comes with `load_state_dict`.
-
-        Args:
-            record_spec: for each key of a record its dtype and its shape within one step.
-            directory: for the segment files, of this replay alone.
-            capacity: most agent steps in complete episodes; the oldest episodes go first.
-            batch_size: sequences a batch, B.
-            batch_length: steps a sequence, T.
-            min_length: shorter episodes are skipped; below `batch_length`, sequences of several
-                episodes are joined to fill T. None: `batch_length`. Not for "stream".
-            prioritize_ends: draw the last window of an episode more often. Not for "stream".
-            sequences: "episodes" draws a complete episode, then a start in it. "stream" draws any
-                T consecutive records: a window may cross the ends of episodes and reach into the
-                open one, and no episode is too short.
-            storage: "disk" maps the files; "memory" keeps arrays, and writes the files only when a
-                state is taken.
-            segment_steps: records a file. On disk each file that is in use is kept open.
-            keep: "none" deletes the data when the run has finished.
-            num_envs: environments whose episodes come, each in its own order.
-
-        Raises:
-            ConfigError: a number is out of range, or `prioritize_ends` with "stream".
-        """
         if min(capacity, batch_size, batch_length, segment_steps) < 1:
             raise ConfigError(
                 "expected replay capacity, batch_size, batch_length and segment_steps of at least "
