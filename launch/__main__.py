@@ -18,7 +18,8 @@ from launch.sweep import SWEEP_FILE, Sweep
 USAGE = """\
 Watch and steer sweeps.
 
-usage: python -m launch status SWEEP [--json]      one row a run
+usage: python -m launch status                     one row a sweep
+       python -m launch status SWEEP [--json]      one row a run
        python -m launch logs SWEEP [RUN] [--lines N] [--follow]
                                                    what runs have printed; RUN is a number
        python -m launch retry SWEEP [hydra.launcher.KEY=VALUE ...]
@@ -61,6 +62,8 @@ def _run(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in _COMMANDS:
         raise ConfigError(f"expected a command, got {command}{nearest(command, _COMMANDS)}")
+    if command == "status" and not rest:
+        return commands.overview(_root())
     found = _parser(command).parse_args(rest)
     sweep = Sweep.read(sweep_directory(found.sweep))
     if command == "status":
@@ -100,8 +103,12 @@ def sweep_directory(given: str) -> Path:
         given: what stands on the command line.
     """
     path = Path(given).expanduser().absolute()
-    named = Path(os.environ.get("HARMONY_RUNS") or "runs").absolute() / given
+    named = _root() / given
     return named if not (path / SWEEP_FILE).is_file() and named.is_dir() else path
+
+
+def _root() -> Path:
+    return Path(os.environ.get("HARMONY_RUNS") or "runs").absolute()
 
 
 def _with_its_code(sweep: Sweep, arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import signal
@@ -23,7 +24,7 @@ from harmony.config import sweep as sweeps
 from harmony.config.compose_many import check_all, compose_all
 from harmony.config.names import nearest
 from harmony.config.run_files import LOCK_FILE
-from harmony.errors import ConfigError
+from harmony.errors import ConfigError, RunDirectoryError
 from launch import local, preflight
 from launch.cluster import ask
 from launch.conf import LocalConf, SlurmConf
@@ -32,8 +33,10 @@ from launch.prepare import Prepared, choose, settled
 from launch.runs import is_owned
 from launch.slurm import submit_runs
 from launch.states import Row, is_local, local_is_alive, sweep_rows
-from launch.sweep import SubmittedJob, Sweep, read_spec
-from launch.table import as_json, render
+from launch.sweep import SWEEP_FILE, SubmittedJob, Sweep, read_spec
+from launch.table import as_json, render, render_sweeps
+
+log = logging.getLogger(__name__)
 
 _KILL_SECONDS = 90.0
 _POLL_SECONDS = 3.0
@@ -57,6 +60,34 @@ def status(sweep: Sweep, *, as_json: bool) -> int:
 
 
 _json = as_json
+
+
+def overview(root: Path) -> int:
+    """Shows one row a sweep, the newest first.
+
+    Args:
+        root: where sweeps lie.
+
+    Returns:
+        0, whatever has become of the runs.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    shown = []
+    for file in root.glob(f"*/{SWEEP_FILE}"):
+        try:
+            sweep = Sweep.read(file.parent)
+            rows = sweep_rows(sweep)
+        except RunDirectoryError as error:  # damaged, or of another machine: the others count too
+            log.warning("left out %s: %s", file.parent.name, error)
+            continue
+        shown.append((sweep, rows))
+    if not shown:
+        raise ConfigError(f"no sweep below {root}; set HARMONY_RUNS where they lie elsewhere")
+    shown.sort(key=lambda pair: pair[0].created, reverse=True)
+    sys.stdout.write(render_sweeps(shown))
+    return 0
 
 
 def mend_dead(sweep: Sweep, rows: Sequence[Row]) -> None:

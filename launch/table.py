@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 
 from launch.states import Row
+from launch.sweep import Sweep
 
 _WIDE = 200  # where there is no terminal nothing is cut
+_SWEEPS_HEAD = ("sweep", "progress", "runs", "made", "what")
 _HEAD = ("run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what")
 
 
@@ -18,16 +21,47 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
         rows: one a run.
         width: of the terminal, characters; asked for by default.
     """
+    lines = _columns([_HEAD, *(_cells(row) for row in rows)], width)
+    whys = [f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"]
+    return "\n".join([*lines, "", f"{len(rows)} runs: {_counts(rows)}", *whys]) + "\n"
+
+
+def render_sweeps(sweeps: Sequence[tuple[Sweep, Sequence[Row]]], width: int | None = None) -> str:
+    """A table of sweeps.
+
+    Args:
+        sweeps: with the states of their runs.
+        width: as in `render`.
+    """
+    cells = [
+        (
+            sweep.name,
+            _share(sum(row.env_step for row in rows), sum(row.env_steps for row in rows)),
+            _counts(rows),
+            f"{duration(time.time() - sweep.created)} ago",
+            " ".join(_bare(word) for word in sweep.overrides if not word.startswith("sweep=")),
+        )
+        for sweep, rows in sweeps
+    ]
+    return "\n".join(_columns([_SWEEPS_HEAD, *cells], width)) + "\n"
+
+
+def _columns(cells: Sequence[tuple[str, ...]], width: int | None) -> list[str]:
+    """Lines of equal columns; the last one is cut where the terminal ends."""
     room = width or shutil.get_terminal_size((_WIDE, 24)).columns
-    cells = [_HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     widths[-1] = max(min(widths[-1], room - before), 12)
-    lines = [_line(line, widths) for line in cells]
+    return [_line(line, widths) for line in cells]
+
+
+def _counts(rows: Sequence[Row]) -> str:
     counts = Counter(row.state for row in rows)
-    total = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    whys = [f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"]
-    return "\n".join([lines[0], *lines[1:], "", f"{len(rows)} runs: {total}", *whys]) + "\n"
+    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole if whole else 0.0:4.0%}"
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -47,11 +81,10 @@ def duration(seconds: float | None) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    share = row.env_step / row.env_steps if row.env_steps else 0.0
     return (
         str(row.index),
         row.state,
-        f"{share:4.0%} of {_short(row.env_steps)}",
+        f"{_share(row.env_step, row.env_steps)} of {_short(row.env_steps)}",
         "" if row.last_return is None else f"{row.last_return:.1f}",
         "" if row.frames_per_s is None else f"{row.frames_per_s:.0f}",
         duration(row.seconds_left),

@@ -1,11 +1,14 @@
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +54,29 @@ def test_status_mends_what_has_died_without_a_word(slurm, make_sweep, make_run, 
     slurm.job("12", state, "n1")
     show(sweep)
     assert run_facts(run).ended == ended
+
+
+def test_an_overview_of_all_sweeps(slurm, make_sweep, make_run, tmp_path, capsys, caplog):
+    sweep = make_sweep(3, {"7_0": [0], "7_1": [1]})
+    slurm.set(jobs={"7_0": ["RUNNING", "n1", "None"], "7_1": ["PENDING", "", "Priority"]})
+    make_run(Path(sweep.runs[0].run_dir), [None], [{"env_step": 60, "time": 1.0}])
+    other = replace(sweep, directory=tmp_path / "runs" / "hop", jobs=[], created=sweep.created + 9)
+    other.write()
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "sweep.json").write_text("{")
+    assert commands.overview(tmp_path / "runs") == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["sweep", "progress", "runs", "made", "what"]
+    assert [line.split("  ")[0] for line in lines] == ["hop", "walk"]
+    columns = ["walk", "20%", "1 MISSING, 1 PENDING, 1 RUNNING", "0 s ago", "seed=0,1"]
+    assert re.split(r"  +", lines[1]) == columns
+    (message,) = caplog.messages
+    assert message.startswith("left out torn: can't read")
+
+
+def test_an_overview_of_nothing_is_a_mistake(tmp_path):
+    with pytest.raises(ConfigError, match=r"no sweep below .*; set HARMONY_RUNS"):
+        commands.overview(tmp_path)
 
 
 def test_logs_of_all_runs_and_of_one(make_sweep, capsys):

@@ -56,7 +56,8 @@ def test_help(capsys, argv):
     ("argv", "part"),
     [
         (["statsu", "x"], "did you mean 'status'"),
-        (["status"], "required: sweep"),
+        (["logs"], "required: sweep"),
+        (["status", "--json"], "required: sweep"),
         (["status", "nowhere"], "no sweep in"),
         (["logs", "SWEEP", "x"], "invalid int value"),
         (["extend", "SWEEP"], "required: overrides"),
