@@ -22,3 +22,7 @@ class CheckpointError(UserError):
 
 class EnvError(UserError):
     """An environment can't be made: unknown task, missing package, or no way to render."""
+
+
+class ComparisonError(UserError):
+    """Runs that can't stand in one table, or a table that can't be made of them."""
