@@ -68,7 +68,10 @@ class Stored:
         return tags | {EPISODES: ", then ".join(episodes) or as_text(stored)}
 
     def _tags(self) -> dict[str, str]:
-        env = self.sections["env"]
+        stored = run_facts(self.path).get("provenance", {}).get("suite")
+        if stored is not None:
+            return dict(stored)
+        env = self.sections["env"]  # an older run: told from its configuration by today's code
         try:
             return suite_tags(env["_target_"], env)
         except (ImportError, KeyError) as error:

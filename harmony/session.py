@@ -27,6 +27,7 @@ from harmony.training.signals import Stopped
 
 log = logging.getLogger(__name__)
 PROVENANCE_FILE, DIFF_FILE, ERROR_FILE = "provenance.json", "uncommitted.diff", "error.txt"
+SUITE_FACTS = "suite"  # of the provenance
 INDEX_FILE = "checkpoints.json"
 TAGGED_GROUPS = ("algorithm", "harmony", "size", "precision", "render", "latent", "cont")
 
@@ -54,8 +55,7 @@ def run_info(run: RunDirectory) -> RunInfo:
         "run_dir": str(run.path),
         "overrides": " ".join(run.record["overrides"])[:5000],
     }
-    facts = suite_tags(config["env"]["_target_"], config["env"])
-    tags |= {f"suite.{name}": fact for name, fact in facts.items()}
+    tags |= {f"suite.{name}": fact for name, fact in _suite(run).items()}
     return RunInfo(
         run_dir=run.path,
         run_key=run.run_key,
@@ -67,17 +67,27 @@ def run_info(run: RunDirectory) -> RunInfo:
     )
 
 
-def write_provenance(run_dir: Path) -> None:
-    """Writes code, machine and versions, and the uncommitted changes as a diff of their own."""
+def _suite(run: RunDirectory) -> dict[str, str]:
+    env = run.config["env"]
+    return suite_tags(env["_target_"], env)
+
+
+def write_provenance(run: RunDirectory) -> None:
+    """Writes code, machine, versions and facts of the suite; uncommitted changes as their own diff.
+
+    What the suite says of itself, results must have in common to be compared.
+    """
     facts = provenance()
-    (run_dir / DIFF_FILE).write_text(facts.pop("git_diff"))
-    (run_dir / PROVENANCE_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+    (run.path / DIFF_FILE).write_text(facts.pop("git_diff"))
+    written = {**facts, SUITE_FACTS: _suite(run)}
+    (run.path / PROVENANCE_FILE).write_text(json.dumps(written, indent=2) + "\n")
 
 
 def provenance_tags(run_dir: Path) -> dict[str, str]:
-    """The recorded facts as tags."""
+    """The recorded facts of code and machine as tags."""
     facts: dict[str, str] = json.loads((run_dir / PROVENANCE_FILE).read_text())
-    return {f"provenance.{name}": value for name, value in facts.items() if value}
+    told = {name: value for name, value in facts.items() if name != SUITE_FACTS and value}
+    return {f"provenance.{name}": value for name, value in told.items()}
 
 
 def write_checkpoint_index(run_dir: Path) -> Path:

@@ -126,7 +126,7 @@ def _train(run: RunDirectory, peers: Peers, *, launched: bool) -> int:
         finished = False
         try:
             with ended(run, tracker, display, launched=launched) as endings:
-                write_provenance(run.path)
+                write_provenance(run)
                 tracker.start(run_info(run))
                 tracker.commit(covered)
                 for name in (CONFIG_FILE, PROVENANCE_FILE, DIFF_FILE):

@@ -82,6 +82,12 @@ class TestRead:
         assert run.facts["suite.version"] == "v3"
         assert load_run(run, []).suite == "metaworld"
 
+    def test_what_the_run_has_written_down_counts_more_than_todays_code(self, root):
+        env = {"_target_": "harmony.envs.metaworld.MetaWorld"}
+        run = stored(root / "a", env="metaworld", config={"env": env})
+        (root / "a" / "provenance.json").write_text('{"suite": {"reward_version": "v1"}}')
+        assert run.facts == {"suite.reward_version": "v1", "evaluation.episodes": "10"}
+
     @pytest.mark.parametrize(
         ("env", "message"),
         [

@@ -56,7 +56,7 @@ def open_run(path, *overrides):
 @pytest.fixture
 def run(tmp_path):
     with open_run(tmp_path / "run", "seed=3", "harmony=off", "sweep=walk") as opened:
-        write_provenance(opened.path)
+        write_provenance(opened)
         yield opened
 
 
@@ -92,13 +92,13 @@ class TestRunInfo:
     def test_the_task_is_a_tag_where_there_is_one(self, tmp_path):
         made = compose(["env=dmc", "env.task=cartpole_swingup", f"run_dir={tmp_path / 'run'}"])
         with RunDirectory.open(made.config, made.choices, made.overrides) as run:
-            write_provenance(run.path)
+            write_provenance(run)
             assert run_info(run).tags["task"] == "cartpole_swingup"
 
     def test_what_a_suite_says_of_itself_are_tags(self, tmp_path):
         made = compose(["env=metaworld_v2", "env.time_limit=50", f"run_dir={tmp_path / 'run'}"])
         with RunDirectory.open(made.config, made.choices, made.overrides) as run:
-            write_provenance(run.path)
+            write_provenance(run)
             tags = run_info(run).tags
         told = {name: tag for name, tag in tags.items() if name.startswith("suite")}
         assert told == {
@@ -107,6 +107,9 @@ class TestRunInfo:
             "suite.reward_version": "v2",
             "suite.horizon": "50",
         }
+        stored = json.loads((run.path / "provenance.json").read_text())["suite"]
+        assert stored == {"version": "v2", "reward_version": "v2", "horizon": "50"}
+        assert not any(name.startswith("provenance.suite") for name in tags)
 
     def test_provenance_becomes_tags(self, run):
         facts = json.loads((run.path / "provenance.json").read_text())
