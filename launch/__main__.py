@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from harmony.config import cli
 from harmony.config.names import nearest
-from harmony.errors import ConfigError
+from harmony.errors import ConfigError, RunDirectoryError
 from launch import commands, local
 from launch.sweep import SWEEP_FILE, Sweep
 
@@ -25,7 +25,8 @@ usage: python -m launch status                     one row a sweep
        python -m launch retry SWEEP [hydra.launcher.KEY=VALUE ...]
                                                    submits what has failed or is missing
        python -m launch cancel SWEEP [RUN ...]     stops runs; they save before they end
-       python -m launch extend SWEEP KEY=VALUE,... submits more runs of the sweep: seed=5,6,7
+       python -m launch extend SWEEP KEY=VALUE,... submits more runs of the sweep: seed=5,6,7,
+                                                   or lets them train longer: training.env_steps=N
 
 SWEEP is the directory that the submission has printed, or its name below HARMONY_RUNS (./runs).
 One-machine cluster to try things on: python -m launch.dev_cluster --help
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 a run has failed, 2 a mistake that the user can mend.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries; what follows is told once
     with cli.report_errors() as outcome:
         outcome.code = _run(list(sys.argv[1:] if argv is None else argv))
     return outcome.code
@@ -62,6 +64,9 @@ def _run(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in _COMMANDS:
         raise ConfigError(f"expected a command, got {command}{nearest(command, _COMMANDS)}")
+    if "-h" in rest or "--help" in rest:
+        sys.stdout.write(USAGE)
+        return 0
     if command == "status" and not rest:
         return commands.overview(_root())
     found = _parser(command).parse_args(rest)
@@ -101,10 +106,21 @@ def sweep_directory(given: str) -> Path:
 
     Args:
         given: what stands on the command line.
+
+    Raises:
+        RunDirectoryError: there is none.
     """
-    path = Path(given).expanduser().absolute()
-    named = _root() / given
-    return named if not (path / SWEEP_FILE).is_file() and named.is_dir() else path
+    path, named = Path(given).expanduser().absolute(), _root() / given
+    for directory in (path, named):
+        if (directory / SWEEP_FILE).is_file():
+            return directory
+    if path.is_dir() and not named.is_dir():
+        return path  # reading it says what is wrong
+    there = sorted(file.parent.name for file in _root().glob(f"*/{SWEEP_FILE}"))
+    raise RunDirectoryError(
+        f"no sweep {given} in {_root()}, nor below the working directory{nearest(given, there)}; "
+        "set HARMONY_RUNS where sweeps lie elsewhere"
+    )
 
 
 def _root() -> Path:

@@ -21,12 +21,13 @@ from yaml import YAMLError
 
 from harmony.config import check
 from harmony.config import sweep as sweeps
+from harmony.config.compose import Composed
 from harmony.config.compose_many import check_all, compose_all
 from harmony.config.names import nearest
 from harmony.config.run_files import LOCK_FILE
 from harmony.errors import ConfigError, RunDirectoryError
 from launch import local, preflight
-from launch.cluster import ask
+from launch.cluster import ClusterError, ask
 from launch.conf import LocalConf, SlurmConf
 from launch.mend import is_stale, mend
 from launch.prepare import Prepared, choose, settled
@@ -53,10 +54,20 @@ def status(sweep: Sweep, *, as_json: bool) -> int:
     Returns:
         1 if a run has failed, else 0.
     """
-    rows = sweep_rows(sweep)
-    mend_dead(sweep, rows)
+    rows = _rows(sweep)
     sys.stdout.write(_json(rows) if as_json else render(rows))
+    sys.stdout.flush()  # a tracker that is away takes its time
+    mend_dead(sweep, rows)
     return int(any(row.state == "FAILED" for row in rows))
+
+
+def _rows(sweep: Sweep) -> list[Row]:
+    """The state of every run, or what the directories say where nobody can be asked."""
+    try:
+        return sweep_rows(sweep)
+    except (ClusterError, RunDirectoryError) as error:
+        log.warning("%s: %s; this is what the directories of the runs say", sweep.name, error)
+        return sweep_rows(sweep, blind=True)
 
 
 _json = as_json
@@ -78,11 +89,10 @@ def overview(root: Path) -> int:
     for file in root.glob(f"*/{SWEEP_FILE}"):
         try:
             sweep = Sweep.read(file.parent)
-            rows = sweep_rows(sweep)
-        except RunDirectoryError as error:  # damaged, or of another machine: the others count too
+        except RunDirectoryError as error:  # damaged: the others count too
             log.warning("left out %s: %s", file.parent.name, error)
             continue
-        shown.append((sweep, rows))
+        shown.append((sweep, _rows(sweep)))
     if not shown:
         raise ConfigError(f"no sweep below {root}; set HARMONY_RUNS where they lie elsewhere")
     shown.sort(key=lambda pair: pair[0].created, reverse=True)
@@ -91,16 +101,17 @@ def overview(root: Path) -> int:
 
 
 def mend_dead(sweep: Sweep, rows: Sequence[Row]) -> None:
-    """Says of each run that has ended without a word how it ended.
+    """Says of each run that has ended without a word how it ended, and sends what it could not.
 
     Args:
         sweep: of the runs.
         rows: their states.
     """
+    away: set[str] = set()
     for row in rows:
         run_dir = Path(sweep.runs[row.index].run_dir)
-        if row.state in ("FAILED", "KILLED") and is_stale(run_dir):
-            mend(run_dir, "KILLED" if row.state == "KILLED" else "FAILED")
+        if row.state in ("FAILED", "KILLED", "FINISHED") and is_stale(run_dir):
+            mend(run_dir, row.state, away)
 
 
 def logs(sweep: Sweep, run: int | None, lines: int, *, follow: bool) -> int:
@@ -126,15 +137,16 @@ def logs(sweep: Sweep, run: int | None, lines: int, *, follow: bool) -> int:
         if path.exists():
             whole = path.read_text(errors="replace").splitlines(True)
             sys.stdout.write("".join(whole[max(len(whole) - lines, 0) :]))
-        elif (job := sweep.latest_job(index)) is not None and not is_local(job):
-            sys.stdout.write(f"nothing yet; its job's own log: {_job_log(sweep, job)}\n")
+        elif (job := sweep.latest_job(index)) is None or is_local(job):
+            sys.stdout.write("nothing yet\n")
+        else:
+            sys.stdout.write(f"nothing yet; its job's own log: {sweep.job_log(job)}\n")
     if follow:
-        subprocess.run(["tail", "-n", "0", "-F", str(sweep.log(indices[0]))], check=False)
+        sys.stdout.flush()
+        command = ["tail", "-n", "0", "-F", str(sweep.log(indices[0]))]
+        # It waits for a file that is not there yet, and says so each time.
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
     return 0
-
-
-def _job_log(sweep: Sweep, job: SubmittedJob) -> Path:
-    return sweep.directory / "jobs" / f"{job.id}_0_log.out"
 
 
 def known(sweep: Sweep, index: int) -> int:
@@ -166,27 +178,57 @@ def retry(sweep: Sweep, changes: Sequence[str] = ()) -> int:
         again = [row.index for row in rows if row.state in ("MISSING", "KILLED", "FAILED")]
         runs = [sweep.runs[index] for index in again]
         composed = [(Path(run.run_dir), read_spec(sweep.spec(run.index))) for run in runs]
+        if changes and not again:
+            raise ConfigError(
+                f"nothing is to submit, so {' '.join(changes)} is not kept; give it with the retry "
+                "that submits"
+            )
         return _submit(Prepared(sweep, composed, again))
 
 
 def extend(sweep: Sweep, overrides: Sequence[str]) -> int:
-    """Submits more runs of a sweep, with the code that its runs have.
+    """Submits more runs of a sweep, or the same ones for longer, with the code that its runs have.
 
     Args:
         sweep: to extend.
-        overrides: in place of the sweep's for the same keys, such as ``seed=5,6,7``.
+        overrides: in place of the sweep's for the same keys, such as ``seed=5,6,7``; a larger
+            ``training.env_steps`` lets runs that are there train longer.
+
+    Raises:
+        ConfigError: an override that would lead out of the sweep, or what composing finds.
     """
     keys = {o.partition("=")[0] for o in overrides}
+    for key in sorted(keys):
+        if key.lstrip("+~").startswith(("sweep", "run_dir", "runs_root", "hydra.", "hydra/")):
+            raise ConfigError(
+                f"{key}: extend adds runs where and as the sweep has them; settings of the "
+                "launcher change with python -m launch retry SWEEP hydra.launcher.KEY=VALUE"
+            )
     kept = [o for o in sweep.overrides if o.partition("=")[0] not in keys]
     root = f"runs_root='{sweep.directory.parent}'"
     whole = [*(o for o in kept if not o.startswith("runs_root=")), root, *overrides]
     # The launcher's name says whether they train here, where the device must then be.
     runs = [replace(r, launcher=sweep.launcher) for r in compose_all(sweeps.expand(whole))]
+    sweeps.check_distinct(runs)
     check_all(runs, check.check_keys)
     check_all(runs, import_module("harmony.train").check)  # torch: seconds, only needed here
     with Sweep.lock(sweep.directory):
         stored = Sweep.read(sweep.directory)
-        return _submit(choose(stored, [settled(run) for run in runs], again=()))
+        return _submit(_extended(stored, [settled(run) for run in runs]))
+
+
+def _extended(sweep: Sweep, placed: list[tuple[Path, Composed]]) -> Prepared:
+    """New runs, and those that are there and are to train longer now."""
+    prepared = choose(sweep, placed, again=())
+    prepared.longer = sweep.lengthen(placed)
+    at_work = {row.index for row in sweep_rows(sweep) if row.state in ("PENDING", "RUNNING")}
+    if busy := at_work.intersection(prepared.longer):
+        raise ConfigError(
+            f"run {min(busy)} is at work and can't be told to train longer now; wait for its end, "
+            f"or python -m launch cancel {sweep.directory} first"
+        )
+    prepared.missing += prepared.longer
+    return prepared
 
 
 def changed(sweep: Sweep, changes: Sequence[str]) -> dict[str, Any]:
@@ -256,8 +298,9 @@ def cancel(sweep: Sweep, runs: Sequence[int]) -> int:
         _stop(sweep, list(jobs.values()))
     _wait_for_end(sweep, {row.index for row in chosen})
     rows = sweep_rows(sweep)
-    mend_dead(sweep, rows)
     sys.stdout.write(f"cancelled {len(chosen)} runs\n{render(rows)}")
+    sys.stdout.flush()
+    mend_dead(sweep, rows)
     return 0
 
 

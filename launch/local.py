@@ -1,5 +1,6 @@
 """The launcher behind ``hydra/launcher=local``: a sweep on this machine, some runs at a time."""
 
+import itertools
 import logging
 import os
 import platform
@@ -25,12 +26,13 @@ from launch.mps import sharing
 from launch.preflight import check_directories, check_room, check_tracking
 from launch.prepare import prepare, register_sweep
 from launch.runs import run_facts
-from launch.states import process_start, sweep_rows
+from launch.states import is_local, local_is_alive, process_start, sweep_rows
 from launch.supervisor import Supervisor, Task, worker_command
 from launch.sweep import SubmittedJob, Sweep
 from launch.table import render
 
 _SECONDS = 20
+_TURN_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +174,7 @@ def supervise(sweep: Sweep, runs: Sequence[int]) -> int:
     Returns:
         Exit code: 0 all have finished, 1 some have not, 130 or 143 after a signal.
     """
+    wait_for_turn(sweep)
     params, gpus = sweep.params, visible_gpus()
     together = int(params["runs_per_gpu"]) if gpus else 1
     with sharing(together) as shared:
@@ -249,6 +252,23 @@ def _ended(sweep: Sweep, task: Task) -> None:
     if task.end in ("FAILED", "KILLED"):
         mend(Path(sweep.runs[task.key].run_dir), task.end)
     log.info("%s run %d (%s): %s", time.strftime("%H:%M:%S"), task.key, name, task.end)
+
+
+def wait_for_turn(sweep: Sweep) -> None:
+    """Waits until what this machine began before of the sweep has ended.
+
+    The slots, and the GPUs that belong to them, are those of the sweep.
+
+    Args:
+        sweep: with the job that is this process, unless it has not been written down yet.
+    """
+    own = f"local-{os.getpid()}-{process_start(os.getpid())}"
+    before = itertools.takewhile(lambda job: job.id != own, sweep.jobs)
+    for job in [job for job in before if is_local(job) and job.host == platform.node()]:
+        if local_is_alive(job):
+            log.info("waiting for the runs that %s looks after", job.id)
+        while local_is_alive(job):
+            time.sleep(_TURN_SECONDS)
 
 
 def main() -> int:

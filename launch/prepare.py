@@ -26,12 +26,14 @@ class Prepared:
         composed: the runs that were asked for, with their directories.
         missing: indices of runs to submit, those of new runs included.
         others: lines about runs that are not submitted.
+        longer: indices of those that were there and are to train longer.
     """
 
     sweep: Sweep
     composed: list[tuple[Path, Composed]]
     missing: list[int] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    longer: list[int] = field(default_factory=list)
 
     @property
     def to_check(self) -> list[tuple[Path, Composed]]:
@@ -49,7 +51,7 @@ class Prepared:
         if not self.sweep.jobs and not Path(__file__).is_relative_to(code):
             shutil.rmtree(code, ignore_errors=True)
         take_snapshot(code)
-        self.sweep.write_specs(self.composed)
+        self.sweep.write_specs(self.composed, self.longer)
         self.sweep.write()
 
 
@@ -128,13 +130,13 @@ def settled(run: Composed) -> tuple[Path, Composed]:
 
 
 def _check_same(sweep: Sweep, asked: Sequence[str], run_dirs: set[str]) -> None:
-    before, now = set(sweep.overrides), set(asked)
+    before, now = set(without_launcher(sweep.overrides)), set(asked)
     if before != now:
         gone, new = " ".join(sorted(before - now)), " ".join(sorted(now - before))
         raise RunDirectoryError(
             f"{sweep.directory} is a sweep of other overrides (it has {gone or 'no others'}, got "
             f"{new or 'none of these'}); take another sweep=NAME, or add runs to it with: "
-            f"python -m launch extend {sweep.directory} KEY=VALUE,..."
+            f"python -m launch extend {sweep.directory} {new or 'KEY=VALUE,...'}"
         )
     if other := run_dirs - {run.run_dir for run in sweep.runs}:
         raise RunDirectoryError(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 End = Literal["FINISHED", "FAILED", "KILLED", "SAVED", "REFUSED"]
 
-SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ENDS: dict[int, End] = {
     0: "FINISHED",
     2: "REFUSED",
@@ -172,7 +172,9 @@ class Supervisor:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        before = {signum: signal.signal(signum, self._ask) for signum in SIGNALS}
+        # A nohup that was asked for stays one.
+        heard = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {signum: signal.signal(signum, self._ask) for signum in heard}
         try:
             yield
         finally:
@@ -180,6 +182,7 @@ class Supervisor:
                 signal.signal(signum, handler)
 
     def _ask(self, signum: int, _frame: object) -> None:
+        signum = signal.SIGTERM if signum == signal.SIGHUP else signum  # the terminal was closed
         if self.asked is None or self.asked == signal.SIGUSR2:
             self.asked = signum
         if signum == self.asked:  # another one would reach runs as a second Ctrl-C

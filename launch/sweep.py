@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,6 +101,10 @@ class Sweep:
         """What a run has printed, over all its attempts."""
         return self.directory / LOGS_DIR / f"{index:05d}-{self.runs[index].name}.log"
 
+    def job_log(self, job: SubmittedJob) -> Path:
+        """What a job of SLURM has printed besides its runs."""
+        return self.directory / JOBS_DIR / f"{job.id}_0_log.out"
+
     def latest_job(self, index: int) -> SubmittedJob | None:
         """The job that was submitted last for a run."""
         return next((job for job in reversed(self.jobs) if index in job.runs), None)
@@ -127,16 +131,36 @@ class Sweep:
             new.append(added)
         return new
 
-    def write_specs(self, composed: Iterable[tuple[Path, Composed]]) -> None:
+    def lengthen(self, composed: Iterable[tuple[Path, Composed]]) -> list[int]:
+        """Lets runs train longer where their configurations now say so.
+
+        Returns:
+            Their indices.
+        """
+        known, longer = {run.run_dir: run for run in self.runs}, []
+        for run_dir, new in composed:
+            run, env_steps = known.get(str(run_dir)), int(new.config["training"]["env_steps"])
+            if run is not None and env_steps > run.env_steps:
+                run.env_steps = env_steps
+                longer.append(run.index)
+        return longer
+
+    def write_specs(
+        self, composed: Iterable[tuple[Path, Composed]], anew: Collection[int] = ()
+    ) -> None:
         """Writes the configurations of runs that were never submitted.
 
         What lies there for them may be left of a submission that was broken off.
+
+        Args:
+            composed: runs with their directories.
+            anew: indices of runs whose configurations have changed.
         """
         index = {run.run_dir: run.index for run in self.runs}
         submitted = {number for job in self.jobs for number in job.runs}
         for run_dir, run in composed:
             number = index[str(run_dir)]
-            if number not in submitted or not self.spec(number).exists():
+            if number not in submitted or number in anew or not self.spec(number).exists():
                 write_spec(self.spec(number), run)
 
     def write(self) -> None:
@@ -177,8 +201,9 @@ class Sweep:
 
 
 def without_launcher(overrides: Sequence[str]) -> list[str]:
-    """Overrides without those that say how to launch; they are no part of what runs."""
-    return [o for o in overrides if not o.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    """Overrides without those that say how and where; they are no part of what runs."""
+    others = ("hydra.", "hydra/", "runs_root=")
+    return [o for o in overrides if not o.lstrip("+~").startswith(others)]
 
 
 def write_spec(path: Path, composed: Composed) -> None:

@@ -10,6 +10,8 @@ from launch.states import Row
 from launch.sweep import Sweep
 
 _WIDE = 200  # where there is no terminal nothing is cut
+_LESS_NEEDED = ("job", "starts", "node", "steps/s", "left", "return")
+_LONGEST_NODE = 32
 _SWEEPS_HEAD = ("sweep", "progress", "runs", "made", "what")
 _HEAD = ("run", "state", "progress", "return", "steps/s", "left", "starts", "node", "job", "what")
 
@@ -21,7 +23,8 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
         rows: one a run.
         width: of the terminal, characters; asked for by default.
     """
-    lines = _columns([_HEAD, *(_cells(row) for row in rows)], width)
+    room = width or _terminal_width()
+    lines = _columns(_fitting([_HEAD, *(_cells(row) for row in rows)], room), room)
     whys = [f"run {row.index}: {row.why}" for row in rows if row.state == "FAILED"]
     return "\n".join([*lines, "", f"{len(rows)} runs: {_counts(rows)}", *whys]) + "\n"
 
@@ -43,12 +46,25 @@ def render_sweeps(sweeps: Sequence[tuple[Sweep, Sequence[Row]]], width: int | No
         )
         for sweep, rows in sweeps
     ]
-    return "\n".join(_columns([_SWEEPS_HEAD, *cells], width)) + "\n"
+    return "\n".join(_columns([_SWEEPS_HEAD, *cells], width or _terminal_width())) + "\n"
 
 
-def _columns(cells: Sequence[tuple[str, ...]], width: int | None) -> list[str]:
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((_WIDE, 24)).columns
+
+
+def _fitting(cells: list[tuple[str, ...]], room: int) -> list[tuple[str, ...]]:
+    """Leaves out columns, the least needed first, until what tells the runs apart can be read."""
+    for name in _LESS_NEEDED:
+        if sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) - 2 <= room:
+            break
+        out = cells[0].index(name)
+        cells = [(*line[:out], *line[out + 1 :]) for line in cells]
+    return cells
+
+
+def _columns(cells: Sequence[tuple[str, ...]], room: int) -> list[str]:
     """Lines of equal columns; the last one is cut where the terminal ends."""
-    room = width or shutil.get_terminal_size((_WIDE, 24)).columns
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     widths[-1] = max(min(widths[-1], room - before), 12)
@@ -66,7 +82,7 @@ def _share(part: int, whole: int) -> str:
 
 def as_json(rows: Sequence[Row]) -> str:
     """The same for machines: a list of objects."""
-    return json.dumps([row.as_json() for row in rows], indent=1) + "\n"
+    return json.dumps([row.as_json() for row in rows], indent=1, allow_nan=False) + "\n"
 
 
 def duration(seconds: float | None) -> str:
@@ -88,8 +104,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.last_return is None else f"{row.last_return:.1f}",
         "" if row.frames_per_s is None else f"{row.frames_per_s:.0f}",
         duration(row.seconds_left),
-        str(row.restarts + 1 if row.env_step or row.restarts else 0),
-        f"({row.why})" if row.state == "PENDING" and row.why else row.node,
+        str(row.restarts + 1 if row.env_step or row.restarts or row.state == "RUNNING" else 0),
+        _cut(f"({row.why})" if row.state == "PENDING" and row.why else row.node, _LONGEST_NODE),
         row.job,
         " ".join(_bare(word) for word in row.what.split()) or row.name,
     )
@@ -110,6 +126,9 @@ def _short(number: int) -> str:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     shown = []
     for cell, width in zip(cells, widths, strict=True):
-        cut = cell if len(cell) <= width else f"{cell[: width - 1]}…"
-        shown.append(cut.ljust(width))
+        shown.append(_cut(cell, width).ljust(width))
     return "  ".join(shown).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -14,10 +14,12 @@ import pytest
 
 from harmony.config.run_files import LOCK_FILE
 from harmony.errors import ConfigError, RunDirectoryError
+from harmony.filelock import FileLock
 from launch import commands
 from launch.runs import run_facts
 from launch.states import process_start, sweep_rows
 from launch.sweep import Sweep
+from tests.launch import fake_slurm
 
 Shown = namedtuple("Shown", "index state")
 
@@ -240,7 +242,7 @@ def test_an_owner_that_ends_before_its_signal_is_no_error(make_sweep, process, m
     commands._stop(sweep, sweep.jobs)
 
 
-@pytest.mark.parametrize("command", [show, commands.retry, lambda s: commands.cancel(s, [])])
+@pytest.mark.parametrize("command", [commands.retry, lambda s: commands.cancel(s, [])])
 def test_a_local_sweep_of_another_machine_is_left_alone(make_sweep, process, command):
     supervisor = process()
     sweep = make_sweep(1, {f"local-{supervisor.pid}-{process_start(supervisor.pid)}": [0]}, "local")
@@ -251,6 +253,70 @@ def test_a_local_sweep_of_another_machine_is_left_alone(make_sweep, process, com
         command(sweep)
     assert supervisor.poll() is None
     assert (sweep.directory / "sweep.json").read_bytes() == before
+
+
+def test_status_tells_what_it_can_where_nobody_can_be_asked(
+    slurm, make_sweep, make_run, capsys, caplog
+):
+    sweep = make_sweep(3, {"12_0": [0], "12_1": [1], "12_2": [2]})
+    make_run(Path(sweep.runs[0].run_dir), ["FINISHED"], [{"env_step": 100, "time": 1.0}])
+    make_run(Path(sweep.runs[1].run_dir), [None], [{"env_step": 60, "time": 1.0}])
+    slurm.fail("squeue", fake_slurm.UNREACHABLE)
+    assert show(sweep) == 0
+    assert "3 runs: 1 FINISHED, 2 UNKNOWN" in capsys.readouterr().out
+    assert "slurmctld does not answer" in caplog.text
+    assert run_facts(Path(sweep.runs[1].run_dir)).ended is None
+    for job in sweep.jobs:
+        job.id, job.host = "local-1-1", "node7"
+    assert show(sweep) == 0
+    assert "without a scheduler" in caplog.text
+
+
+def test_a_living_run_that_slurm_does_not_know_is_not_called_dead(
+    slurm, make_sweep, make_run, capsys
+):
+    sweep = make_sweep(1, {"9999": [0]})  # another cluster's, or forgotten
+    run = make_run(Path(sweep.runs[0].run_dir), [None])
+    slurm.set(jobs={})
+    own = FileLock(run / LOCK_FILE)
+    own.acquire(wait=False)
+    try:
+        assert show(sweep) == 0
+    finally:
+        own.release()
+    assert "1 RUNNING" in capsys.readouterr().out
+    assert run_facts(run).ended is None
+    assert show(sweep) == 1
+    assert run_facts(run).ended == "FAILED"
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_run_that_has_finished_sends_what_it_could_not(make_sweep, make_run, monkeypatch):
+    sweep = make_sweep(2, {"12": [0, 1]})
+    for run in sweep.runs:
+        make_run(Path(run.run_dir), ["FINISHED"], [{"env_step": 100, "time": 1.0}])
+    told = []
+    monkeypatch.setattr(commands, "is_stale", lambda path: path.name == "r1")
+    monkeypatch.setattr(commands, "mend", lambda path, *given: told.append((path.name, *given)))
+    assert show(sweep) == 0
+    assert told == [("r1", "FINISHED", set())]
+
+
+@pytest.mark.usefixtures("slurm")
+def test_retry_keeps_no_settings_where_nothing_is_submitted(make_sweep, make_run):
+    sweep = make_sweep(1, {"12": [0]})
+    make_run(Path(sweep.runs[0].run_dir), ["FINISHED"], [{"env_step": 100, "time": 1.0}])
+    with pytest.raises(ConfigError, match=r"nothing is to submit, so .*mem_gb=2 is not kept"):
+        commands.retry(sweep, ["hydra.launcher.mem_gb=2"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["sweep=b", "run_dir=x", "+runs_root=x", "hydra.launcher.mem_gb=2", "hydra/launcher=x"],
+)
+def test_extend_does_not_lead_out_of_the_sweep(make_sweep, override):
+    with pytest.raises(ConfigError, match="extend adds runs where and as the sweep has them"):
+        commands.extend(make_sweep(), ["seed=4", override])
 
 
 def test_cancel_waits_for_the_end(make_sweep, monkeypatch):

@@ -8,7 +8,15 @@ import pytest
 from harmony.config.compose import Composed
 from harmony.errors import ConfigError
 from launch import local, supervisor
-from launch.local import begin, code_environment, launch, slot_environment, supervise, visible_gpus
+from launch.local import (
+    begin,
+    code_environment,
+    launch,
+    slot_environment,
+    supervise,
+    visible_gpus,
+    wait_for_turn,
+)
 from launch.states import local_is_alive, process_start, sweep_rows
 from launch.sweep import Sweep
 
@@ -105,6 +113,42 @@ def test_what_is_left_to_the_background(runs_root, monkeypatch):
     assert [row.state for row in sweep_rows(sweep)] == ["PENDING", "PENDING"]
     assert start(0, 1, wait=False) == 0
     assert len(started) == 1  # the same command again
+
+
+def test_a_sweep_has_its_slots_once(make_sweep, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    own = f"local-{os.getpid()}-{process_start(os.getpid())}"
+    living = {"local-1-1": 2, "local-2-2": 1}  # how often each is still there
+    asked = []
+
+    def lives(job):
+        asked.append(job.id)
+        living[job.id] -= 1
+        return living[job.id] >= 0
+
+    monkeypatch.setattr(local, "local_is_alive", lives)
+    monkeypatch.setattr(local, "_TURN_SECONDS", 0.0)
+    jobs = {"local-1-1": [0], "9": [0], "local-2-2": [1], own: [2], "local-3-3": [3]}
+    sweep = make_sweep(4, jobs, "local")
+    wait_for_turn(sweep)
+    assert asked == ["local-1-1"] * 3 + ["local-2-2"] * 2
+    assert "waiting for the runs that local-1-1 looks after" in caplog.text
+
+
+def test_runs_that_an_interrupted_sweep_never_began_go_on_with_the_same_command(runs_root, codes):
+    catch = (
+        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+    )
+    codes[0] = catch + "os.kill(os.getppid(), signal.SIGHUP); time.sleep(30)"
+    codes[1] = catch + "time.sleep(30)"
+    assert start(0, 1, 2) == 143
+    sweep = Sweep.read(runs_root / "walk")
+    sweep.jobs[0].id = "local-1-1"  # that process has ended
+    sweep.write()
+    assert [(row.state, row.why) for row in sweep_rows(sweep)][2] == ("MISSING", "not started")
+    codes.update({0: "", 1: "", 2: "print('begun')"})
+    start(0, 1, 2)
+    assert "begun" in sweep.log(2).read_text()
 
 
 # its process is left alone

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from harmony.errors import RunDirectoryError
 from launch import __main__ as module
 from launch.__main__ import main, sweep_directory
 
@@ -58,7 +59,7 @@ def test_help(capsys, argv):
         (["statsu", "x"], "did you mean 'status'"),
         (["logs"], "required: sweep"),
         (["status", "--json"], "required: sweep"),
-        (["status", "nowhere"], "no sweep in"),
+        (["status", "nowhere"], "no sweep nowhere in"),
         (["logs", "SWEEP", "x"], "invalid int value"),
         (["extend", "SWEEP"], "required: overrides"),
         (["retry", "SWEEP", "--mem-gb", "3"], "unrecognized arguments: --mem-gb"),
@@ -94,10 +95,19 @@ def test_a_sweep_is_named_or_given_as_a_path(make_sweep, runs_root, monkeypatch)
     assert sweep.directory == runs_root / "walk"
     assert sweep_directory("walk") == sweep.directory
     assert sweep_directory(str(sweep.directory)) == sweep.directory
+    with pytest.raises(
+        RunDirectoryError, match=r"no sweep wakl in .*did you mean 'walk'\?.*HARMONY"
+    ):
+        sweep_directory("wakl")
     monkeypatch.chdir(runs_root)
     monkeypatch.delenv("HARMONY_RUNS")
     assert sweep_directory("walk") == sweep.directory
-    assert sweep_directory("nowhere") == runs_root / "nowhere"
+
+
+@pytest.mark.parametrize("argv", [["status", "--help"], ["logs", "x", "-h"]])
+def test_help_of_a_command(capsys, argv):
+    assert main(argv) == 0
+    assert capsys.readouterr().out == module.USAGE
 
 
 @pytest.mark.usefixtures("runs_root")

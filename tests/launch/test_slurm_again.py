@@ -1,12 +1,14 @@
 """What happens with a sweep after its submission: the command again, retry, extend, cancel."""
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from harmony.errors import ConfigError
 from launch import commands
+from launch.states import sweep_rows
 from launch.sweep import read_spec
 from tests.launch import fake_slurm
 from tests.launch.submitting import one_line
@@ -216,6 +218,27 @@ def test_extend_submits_new_runs_alone(runs, slurm, capsys):
     assert [job.runs for job in runs.read().jobs] == [[0], [1], [3]]
     assert commands.extend(runs.read(), ["seed=2,5"]) == 0
     assert capsys.readouterr().out == "nothing to submit\n"
+
+
+def test_extend_lets_runs_train_longer(runs, slurm, make_run, capsys):
+    runs.submit("seed=0,1")
+    assert commands.extend(runs.read(), ["training.env_steps=900"]) == 0  # fewer: nothing changes
+    assert capsys.readouterr().out == "nothing to submit\n"
+    with pytest.raises(ConfigError, match="run 0 is at work and can't be told to train longer"):
+        commands.extend(runs.read(), ["training.env_steps=2000"])
+    assert runs.read().runs[0].env_steps == 1000
+    for number in (0, 1):
+        slurm.job(f"100_{number}", "COMPLETED", "n1")
+        composed = read_spec(runs.read().spec(number)).config
+        path = Path(runs.read().runs[number].run_dir)
+        make_run(path, ["FINISHED"], [{"env_step": 1000, "time": 1.0}], config=composed)
+    assert commands.extend(runs.read(), ["seed=1,2", "training.env_steps=2000"]) == 0
+    sweep = runs.read()
+    assert [run.env_steps for run in sweep.runs] == [1000, 2000, 2000]
+    assert [job.runs for job in sweep.jobs[2:]] == [[2], [1]]
+    assert read_spec(sweep.spec(1)).config["training"]["env_steps"] == 2000
+    assert read_spec(sweep.spec(0)).config["training"]["env_steps"] == 1000
+    assert [row.state for row in sweep_rows(sweep)] == ["FINISHED", "PENDING", "PENDING"]
 
 
 def test_extend_asks_the_machine_that_trains_for_its_device(runs, monkeypatch):

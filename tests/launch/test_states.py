@@ -23,6 +23,7 @@ from tests.launch import fake_slurm
 
 T = 1000.0  # when the job was submitted
 JOB = SubmittedJob("12", [0], submitted=T)
+LOCAL = SubmittedJob("local-1-1", [0], submitted=T)
 CANCELLED = SubmittedJob("12", [0], submitted=T, cancelled=True)
 
 
@@ -48,7 +49,7 @@ SINCE = {"at": T + 1}
         (facts(ended="FINISHED", step=100), JOB, JobState("RUNNING"), True, "FINISHED", ""),
         # finished, and asked for more since
         (facts(ended="FINISHED", step=90, **BEFORE), JOB, JobState("PENDING"), True, "PENDING",
-         "to go on; "),
+         "to go on"),
         # the job waits
         (NONE, JOB, JobState("PENDING", "", "Priority"), True, "PENDING", "Priority"),
         (LIVES, JOB, JobState("PENDING", "", "BeginTime"), True, "PENDING", "to go on; BeginTime"),
@@ -68,7 +69,7 @@ SINCE = {"at": T + 1}
         (facts(ended="FAILED", **SINCE), JOB, JobState("FAILED"), False, "FAILED",
          "see its error.txt and log"),
         (NONE, JOB, JobState("FAILED"), False, "FAILED", "failed"),
-        (NONE, JOB, JobState("COMPLETED"), False, "FAILED", "its job ended before it began"),
+        (NONE, JOB, JobState("COMPLETED"), False, "FAILED", "its job has ended without it"),
         (LIVES, JOB, JobState("OUT_OF_MEMORY"), False, "FAILED", "out_of_memory"),
         (LIVES, JOB, JobState("TIMEOUT"), False, "FAILED", "timeout"),
         (LIVES, JOB, JobState("NODE_FAIL"), False, "FAILED", "node_fail"),
@@ -81,6 +82,13 @@ SINCE = {"at": T + 1}
         # SLURM has forgotten the job
         (LIVES, JOB, None, False, "FAILED", "its job is gone"),
         (NONE, JOB, None, False, "FAILED", "its job is gone"),
+        (NONE, LOCAL, None, False, "MISSING", "not started"),
+        (LIVES, LOCAL, None, False, "FAILED", "its job is gone"),
+        # it has failed, and its job waits, or was cancelled, with the others that it holds
+        (facts(ended="FAILED", **SINCE), JOB, JobState("PENDING", "", "BeginTime"), True, "FAILED",
+         "see its error.txt and log"),
+        (facts(ended="FAILED", **SINCE), CANCELLED, JobState("CANCELLED"), False, "FAILED",
+         "see its error.txt and log"),
         (facts(ended="KILLED", **SINCE), JOB, None, False, "KILLED", "stopped"),
     ],
 )  # fmt: skip
@@ -128,6 +136,23 @@ def test_rows_of_a_sweep_ask_slurm_once(slurm, make_sweep):
     assert [row.why for row in rows] == ["starts", "Resources", "not submitted"]
     assert [row.what for row in rows] == ["seed=0", "seed=1", "seed=2"]
     assert len(slurm.calls("squeue")) == 1
+
+
+def test_a_failure_is_told_in_the_runs_own_words(slurm, make_sweep, make_run):
+    sweep = make_sweep(3, {"12_0": [0], "12_1": [1], "12_2": [2]})
+    for number in range(3):
+        slurm.job(f"12_{number}", "FAILED", "n1")
+    run = make_run(sweep.directory / "r0", ["FAILED"])
+    (run / "error.txt").write_text("Sat\nTraceback\n  File\nValueError: no such arm\n\n")
+    sweep.log(1).parent.mkdir()
+    sweep.log(1).write_text("12:00 job\nerror: device=cuda needs a GPU\nbye\n")
+    sweep.job_log(sweep.jobs[2]).parent.mkdir()
+    sweep.job_log(sweep.jobs[2]).write_text("line 3: /no/python: No such file or directory\n")
+    assert [row.why for row in sweep_rows(sweep)] == [
+        "ValueError: no such arm (error.txt and its log say more)",
+        "failed: error: device=cuda needs a GPU",
+        "failed: line 3: /no/python: No such file or directory",
+    ]
 
 
 def test_rows_without_jobs_ask_nobody(make_sweep, monkeypatch, tmp_path):

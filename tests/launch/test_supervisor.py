@@ -187,6 +187,21 @@ def test_a_signal_reaches_every_run_and_nothing_starts_after_it(make, name, end)
     assert signal.getsignal(signal.Signals[name]) == before
 
 
+def test_a_terminal_that_is_closed_ends_the_runs_unless_a_nohup_was_asked_for(make):
+    closes = LISTEN.format(then="os.kill(os.getppid(), signal.SIGHUP); time.sleep(0.3)")
+    supervisor = make(closes, "print('late')", slots=1)
+    supervisor.run()
+    assert supervisor.asked == signal.SIGTERM
+    assert ends(supervisor) == ["KILLED", None]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        nohup = make("import os, signal; os.kill(os.getppid(), signal.SIGHUP)", "print('late')")
+        nohup.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (nohup.asked, ends(nohup)) == (None, ["FINISHED", "FINISHED"])
+
+
 def test_the_end_outweighs_the_wish_to_go_on(make):
     stubborn = """
 import os, signal, sys, time

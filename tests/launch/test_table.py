@@ -42,15 +42,34 @@ def test_a_run_that_has_not_begun():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [1, 60, 80, 100, 120])
-def test_only_the_last_column_is_cut(width):
-    text = render([row(what="env.task=walker_walk " * 5)], width=width)
-    line = text.splitlines()[1]
-    assert line.endswith("…")
-    assert "12_0" in line
-    fixed = line.index("task=walker")
-    assert len(line) == max(width, fixed + 12)
-    assert "env." not in line
+def test_what_tells_runs_apart_is_shown_before_the_rest():
+    less_needed, before = ["job", "starts", "node", "steps/s", "left", "return"], 0
+    for width in range(200, 45, -1):
+        text = render([row(what="env.task=walk harmony=on")], width=width)
+        head, line = text.splitlines()[:2]
+        left_out = [name for name in less_needed if name not in head.split()]
+        assert left_out == less_needed[: len(left_out)]
+        assert before <= len(left_out) <= before + 1
+        assert len(line) <= width
+        assert line.endswith("task=walk harmony=on")
+        before = len(left_out)
+    assert before == len(less_needed)
+    line = render([row(what="env.task=walk harmony=on")], width=1).splitlines()[1]
+    assert line.endswith("  task=walk h…")
+
+
+def test_a_long_reason_is_cut():
+    waits = row(state="PENDING", why="x" * 60)
+    assert f"({'x' * 30}…  " in render([waits], width=300)
+
+
+def test_a_run_that_has_just_begun_was_started_once():
+    new = row(env_step=0, restarts=0)
+    assert render([new], width=200).splitlines()[1].split()[11] == "1"
+
+
+def test_numbers_that_json_does_not_know_are_null():
+    assert json.loads(as_json([row(last_return=float("nan"))]))[0]["last_return"] is None
 
 
 def test_a_wide_terminal_cuts_nothing():
