@@ -188,6 +188,8 @@ def supervise(sweep: Sweep, runs: Sequence[int]) -> int:
             ended=lambda task: _ended(sweep, task),
         )
         supervisor.run()
+    for job in sweep.jobs:  # this process has only to tell of it
+        job.over |= job.id == own_job()
     sys.stdout.write(render(sweep_rows(sweep)))
     if supervisor.asked is not None:
         return 143 if supervisor.asked == signal.SIGTERM else 130
@@ -254,6 +256,11 @@ def _ended(sweep: Sweep, task: Task) -> None:
     log.info("%s run %d (%s): %s", time.strftime("%H:%M:%S"), task.key, name, task.end)
 
 
+def own_job() -> str:
+    """Id of the job that this process is."""
+    return f"local-{os.getpid()}-{process_start(os.getpid())}"
+
+
 def wait_for_turn(sweep: Sweep) -> None:
     """Waits until what this machine began before of the sweep has ended.
 
@@ -262,7 +269,7 @@ def wait_for_turn(sweep: Sweep) -> None:
     Args:
         sweep: with the job that is this process, unless it has not been written down yet.
     """
-    own = f"local-{os.getpid()}-{process_start(os.getpid())}"
+    own = own_job()
     before = itertools.takewhile(lambda job: job.id != own, sweep.jobs)
     for job in [job for job in before if is_local(job) and job.host == platform.node()]:
         if local_is_alive(job):

@@ -184,7 +184,7 @@ def local_is_alive(job: SubmittedJob) -> bool:
             f"the sweep runs on {job.host} without a scheduler: watch and steer it there"
         )
     _, pid, start = job.id.split("-")
-    return process_start(int(pid)) == start
+    return not job.over and process_start(int(pid)) == start
 
 
 def process_start(pid: int) -> str | None:

@@ -52,6 +52,7 @@ class SubmittedJob:
         submitted: unix seconds.
         cancelled: whether `cancel` was asked for.
         host: of a job that is a process rather than a scheduler's.
+        over: whether it is known to have ended, though its process may still be there.
     """
 
     id: str
@@ -59,6 +60,7 @@ class SubmittedJob:
     submitted: float = field(default_factory=time.time)
     cancelled: bool = False
     host: str = ""
+    over: bool = False
 
 
 @dataclass
