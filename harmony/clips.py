@@ -71,10 +71,13 @@ def table(clips: Sequence[Clip], use: dict[Path, str], folder: str | None) -> li
         if not clip.readable:
             shown.append(f"{names[clip.path]:<{width}}  can't be read")
             continue
-        seconds = clip.num_frames / clip.fps if clip.fps else 0.0
+        frames = _frames(clip)
+        seconds = frames / clip.fps if clip.fps else 0.0
         size = f"{clip.width}x{clip.height}"
-        cells = (str(clip.num_frames), size, f"{clip.fps:.4g}", f"{seconds:.1f}", use[clip.path])
-        shown.append(_line(names[clip.path], cells, width))
+        cells = (str(frames), size, f"{clip.fps:.4g}", f"{seconds:.1f}", use[clip.path])
+        line = _line(names[clip.path], cells, width)
+        cut = f"; cut: its header says {clip.num_frames}" if frames < clip.num_frames else ""
+        shown.append(line + cut)
     return shown
 
 
@@ -88,9 +91,14 @@ def totals(clips: Sequence[Clip], use: dict[Path, str]) -> list[str]:
     readable = [clip for clip in clips if clip.readable]
     shown = [f"{len(readable)} of {len(clips)} can be read"]
     for name in dict.fromkeys(use.values()):
-        mine = [clip.num_frames for clip in readable if use[clip.path] == name]
+        mine = [_frames(clip) for clip in readable if use[clip.path] == name]
         shown.append(f"{name}: {len(mine)} clips, {sum(mine)} frames")
     return shown
+
+
+def _frames(clip: Clip) -> int:
+    """Those that can be played."""
+    return clip.num_frames if clip.decoded is None else clip.decoded
 
 
 def _name(path: Path, folder: str | None) -> str:
@@ -112,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with report_errors() as outcome:
         folder, split = parse(arguments)
         paths = find_clips(folder)
-        clips = [inspect_clip(path) for path in paths]
+        clips = [inspect_clip(path, count=True) for path in paths]
         readable = [clip.path for clip in clips if clip.readable]
         use = dict.fromkeys(paths, "both") | uses(readable, folder, split=split and bool(readable))
         lines = [*table(clips, use, folder), "", *totals(clips, use)]

@@ -24,5 +24,23 @@ class EnvError(UserError):
     """An environment can't be made: unknown task, missing package, or no way to render."""
 
 
+class SimulatorError(EnvError):
+    """A simulator failed while it ran; the next reset of its environment starts another.
+
+    Nobody's mistake: whoever steps the environment gives the episode up and goes on with the next.
+    It stands among the errors of a user for those who only look, to be shown in one line.
+
+    Args:
+        what: happened.
+        printed: the last lines that the simulator wrote.
+        final: whether the environment has tried again often enough by itself.
+    """
+
+    def __init__(self, what: str, printed: str = "", *, final: bool = False) -> None:
+        super().__init__(what)
+        self.printed = printed
+        self.final = final
+
+
 class ComparisonError(UserError):
     """Runs that can't stand in one table, or a table that can't be made of them."""

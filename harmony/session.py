@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from harmony.agent import DreamerAgent
 from harmony.config.run_dir import RunDirectory
 from harmony.envs.pool import EnvLost
-from harmony.envs.suite import suite_tags
+from harmony.envs.suite import suite_modules, suite_tags
 from harmony.errors import UserError
 from harmony.tracking.base import METRICS_FILE, NullTracker, RunInfo, Status, Tracker, scalar_leaves
 from harmony.tracking.provenance import provenance
@@ -77,7 +77,7 @@ def write_provenance(run: RunDirectory) -> None:
 
     What the suite says of itself, results must have in common to be compared.
     """
-    facts = provenance()
+    facts = provenance(suite_modules(run.config["env"]["_target_"]))
     (run.path / DIFF_FILE).write_text(facts.pop("git_diff"))
     written = {**facts, SUITE_FACTS: _suite(run)}
     (run.path / PROVENANCE_FILE).write_text(json.dumps(written, indent=2) + "\n")
@@ -100,11 +100,14 @@ def write_checkpoint_index(run_dir: Path) -> Path:
 
 
 def opening(run: RunDirectory, agent: DreamerAgent, env_step: int) -> str:
-    """Says what begins."""
+    """Says what begins, and with whose settings."""
+    algorithm, env = (run.choices.get(group, "") for group in ("algorithm", "env"))
+    none = f"none for {algorithm} on {env}, so the algorithm's own settings"
     parameters = sum(weight.numel() for weight in agent.parameters())
     begins = f"continues at env step {env_step:,}" if run.resumed else "new run"
     return (
         f"{run.name}: {begins}, {parameters:,} parameters on {agent.device}\n"
+        f"preset: {run.choices.get('preset', none)}\n"
         f"run directory: {run.path}"
     )
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from harmony.envs.probe import CountingEnv
-from harmony.errors import EnvError
+from harmony.errors import EnvError, SimulatorError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,13 +69,21 @@ class Remembering(Fragile):
 
 @dataclass(kw_only=True, eq=False)
 class Refusing(Fragile):
-    """Fails as a simulator behind a bridge does, in episodes of some seeds."""
+    """Fails as a simulator behind a bridge does, in episodes of some seeds; the next one goes on.
+
+    Attributes:
+        refuses: seeds of these episodes.
+        final: whether it says that it has tried often enough.
+    """
 
     refuses: list[int] = field(default_factory=list)
+    final: bool = False
 
     def _trouble(self, step):
+        super()._trouble(step)
         if step == self.at and self._seed in self.refuses:
-            raise EnvError("env fragile: step() gave no answer")
+            what, printed = "env fragile: step() gave no answer", f"no licence for {self._seed}"
+            raise SimulatorError(what, printed, final=self.final)
 
 
 class Unrepeatable(Fragile):

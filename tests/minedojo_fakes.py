@@ -8,7 +8,7 @@ import pytest
 
 from harmony.envs import minedojo
 from harmony.envs.minedojo import MineDojo
-from harmony.errors import EnvError
+from harmony.errors import SimulatorError
 from tests.fakes import minedojo_world as meadow
 
 WORLD = meadow.__file__
@@ -34,7 +34,7 @@ class Here:
         try:
             return getattr(self.world, method)(*arguments)
         except Exception as error:  # as the worker does
-            raise EnvError(f"env minedojo: {method}() raised {error}") from error
+            raise SimulatorError(f"env minedojo: {method}() raised {error}") from error
 
     def close(self):
         self.running = False

@@ -43,6 +43,18 @@ def test_clips_outside_train_and_test_are_for_nothing(tmp_path, capsys):
     assert [row.split()[-1] for row in rows[1:4]] == ["nothing", "evaluation", "train"]
 
 
+def test_what_a_cut_file_has_left_is_counted(tmp_path, capsys):
+    whole = make_film(tmp_path / "cut.avi", list(range(200))).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    assert main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    left = int(lines[1].split()[1])
+    assert 0 < left < 200
+    header = "; cut: its header says 200" if "cut:" in lines[1] else ""
+    assert lines[1].endswith(f"both{header}")
+    assert lines[-1] == f"both: 1 clips, {left} frames"
+
+
 def test_an_unreadable_file_is_shown_and_the_code_is_2(tmp_path, capfd):
     make_film(tmp_path / "good.avi", [1])
     make_film(tmp_path / "well.avi", [1])

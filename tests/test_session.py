@@ -140,6 +140,14 @@ class TestWords:
         run.resumed = True
         assert "continues at env step 12,345" in opening(run, agent, 12345)
 
+    def test_opening_says_whose_settings_these_are(self, run):
+        agent = tiny.agent()
+        algorithm, env = run.choices["algorithm"], run.choices["env"]
+        none = f"preset: none for {algorithm} on {env}, so the algorithm's own settings"
+        assert none in opening(run, agent, 0).splitlines()
+        run.choices["preset"] = "dreamerv3_dmc"
+        assert "preset: dreamerv3_dmc" in opening(run, agent, 0).splitlines()
+
     def test_closing_says_what_came_out_and_where_it_lies(self, run):
         progress = Progress(
             env_step=1000, episodes=12, last_return=34.56, last_success=0.25, random_return=-1.0

@@ -16,6 +16,8 @@ from harmony.analysis.runs import Run
 from harmony.errors import ComparisonError
 
 TASK = "env.task"
+OF_TASK = "suite.task."
+"""Facts whose names begin so need be the same for the runs of one task alone."""
 FIRST = ("env", TASK, "algorithm", "size", "harmony")
 """Columns that come first, wherever runs differ in them."""
 USUAL = {"harmony": "off"}
@@ -59,7 +61,7 @@ def find_columns(
 
 
 def check_facts(runs: Iterable[Run], allowed: Collection[str] = ()) -> None:
-    """Refuses runs of one suite that differ in what makes its results comparable.
+    """Refuses runs of one suite, or of one task, that differ in what makes results comparable.
 
     Args:
         runs: of one table.
@@ -68,18 +70,24 @@ def check_facts(runs: Iterable[Run], allowed: Collection[str] = ()) -> None:
     Raises:
         ComparisonError: names two runs, what they differ in, and what to do.
     """
-    first: dict[str, Run] = {}
+    first: dict[tuple[str, ...], Run] = {}
     for run in runs:
-        other = first.setdefault(run.suite, run)
-        for fact in sorted({*run.facts, *other.facts} - {*allowed}):
-            ours, theirs = other.facts.get(fact), run.facts.get(fact)
-            if ours != theirs:
-                choice = f"choose with {fact}={ours or theirs}"
-                raise ComparisonError(
-                    f"{other.name} and {run.name} can't stand in one table: {fact} of "
-                    f"{run.suite} is {ours or 'nothing'} and {theirs or 'nothing'}; {choice}, or "
-                    f"show them apart with split={fact}"
-                )
+        of_suite = first.setdefault((run.suite,), run)
+        of_task = first.setdefault((run.suite, run.task), run)
+        names = {*run.facts, *of_suite.facts, *of_task.facts} - {*allowed}
+        for fact in sorted(names):
+            _check_fact(fact, of_task if fact.startswith(OF_TASK) else of_suite, run)
+
+
+def _check_fact(fact: str, other: Run, run: Run) -> None:
+    ours, theirs = other.facts.get(fact), run.facts.get(fact)
+    if ours != theirs:
+        choice = f"choose with {fact}={ours or theirs}"
+        raise ComparisonError(
+            f"{other.name} and {run.name} can't stand in one table: {fact} of {run.suite} is "
+            f"{ours or 'nothing'} and {theirs or 'nothing'}; {choice}, or show them apart with "
+            f"split={fact}"
+        )
 
 
 def check_seeds(cells: Mapping[tuple[str, ...], Sequence[Run]]) -> None:

@@ -31,6 +31,12 @@ FREE_KEYS = (
 )
 """Keys and sections that a restart may change; they are no part of the identity."""
 
+MOVABLE_KEYS = ("env.clips", "env.textures")
+"""Folders: runs that begin with others are others, but a run may find its own elsewhere later. Its
+checkpoint says what must be in them."""
+UNORDERED_KEYS = ("env.vary",)
+"""Lists whose order means nothing."""
+
 _STEPS = "training.env_steps"
 _NAMED = 5
 _ABSENT = object()
@@ -49,13 +55,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def identity(config: Mapping[str, Any]) -> str:
     """Return the sha256, in hex, of everything that a restart may not change."""
-    leaves = {key: value for key, value in flatten(config).items() if not _is_free(key)}
+    leaves = {key: value for key, value in _leaves(config).items() if not _is_free(key)}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
 def changes(stored: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves that differ, by dotted key, with their new values (None: gone)."""
-    before, after = flatten(stored), flatten(new)
+    before, after = _leaves(stored), _leaves(new)
     keys = [key for key in {**before, **after} if _differ(before, after, key)]
     return {key: after.get(key) for key in sorted(keys)}
 
@@ -72,7 +78,8 @@ def check_same_run(where: str, stored: Mapping[str, Any], new: Mapping[str, Any]
         RunDirectoryError: a key differs that may not, or ``training.env_steps`` shrinks.
     """
     before, after = flatten(stored), flatten(new)
-    wrong = [key for key in changes(stored, new) if not _is_free(key)]
+    differing = [key for key in changes(stored, new) if not _is_free(key)]
+    wrong = [key for key in differing if not _has_moved(before, after, key)]
     if wrong:
         shown = [f"{k} (has {_show(before, k)}, got {_show(after, k)})" for k in wrong[:_NAMED]]
         more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
@@ -85,6 +92,17 @@ def check_same_run(where: str, stored: Mapping[str, Any], new: Mapping[str, Any]
             f"{where}: {_STEPS} can only grow, it was {before[_STEPS]}, got {after[_STEPS]}; ask "
             "for at least as many, or take another run_dir"
         )
+
+
+def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As `flatten`, with lists sorted whose order means nothing."""
+    leaves = flatten(config)
+    lists = [key for key in UNORDERED_KEYS if isinstance(leaves.get(key), list)]
+    return leaves | {key: sorted(leaves[key], key=str) for key in lists}
+
+
+def _has_moved(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> bool:
+    return key in MOVABLE_KEYS and None not in (before.get(key), after.get(key))
 
 
 def _is_free(key: str) -> bool:

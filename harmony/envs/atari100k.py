@@ -34,7 +34,7 @@ class Atari100K(gymnasium.Env[Any, Any]):
     those that the game knows. The reward is the game's own, unclipped, summed over the repeat; no
     action ever sticks. The end of the game is terminal, the loss of a life is nothing; `max_frames`
     truncates. An episode begins with 0 to `max_noops` raw frames without action, which neither
-    reward nor count.
+    reward nor count; a game that is over before they are begins again.
 
     As in the original, the first picture is one raw frame alone, and a game that is over too early
     in the repeat for a new frame before the last keeps that of the agent step before.
@@ -94,6 +94,8 @@ class Atari100K(gymnasium.Env[Any, Any]):
         self._ale.reset_game()
         for _ in range(noops):
             self._ale.act(_NOOP)
+            if self._ale.game_over():
+                self._ale.reset_game()
         self._frames = 0
         self._before.fill(0)
         self._ale.getScreenRGB(self._last)
@@ -150,6 +152,23 @@ def check_task(task: str) -> None:
         EnvError: it is not; names the nearest ones.
     """
     check_name(task, [*TASKS, *ALIASES], "Atari 100K")
+
+
+def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What results must have in common to be compared.
+
+    Args:
+        arguments: of the constructor.
+
+    Returns:
+        Raw frames in an agent step, whether actions stick, and for the runs of one game the raw
+        frames after which an episode is truncated: the paper has others for one of them.
+    """
+    return {
+        "action_repeat": str(arguments["action_repeat"]),
+        "sticky_actions": "no",
+        "task.max_frames": str(arguments["max_frames"]),
+    }
 
 
 def _check_noops(max_noops: int) -> None:

@@ -20,13 +20,14 @@ from harmony.envs import bridge_worker
 from harmony.envs.bridge_process import WorkerProcess
 from harmony.envs.bridge_worker import ProtocolError, decode, encode
 from harmony.envs.interpreter import find_interpreter
-from harmony.errors import EnvError
+from harmony.errors import EnvError, SimulatorError
 
 log = logging.getLogger(__name__)
 
 _MAX_LOG = 2**24  # bytes; a talkative simulator shall not fill the disk
 _SHOWN = 200  # characters of what a worker printed
 _CLOSE_S = 10.0
+_TAIL_LINES = 12  # of what a worker printed, for the end of a run
 
 
 class Bridge:
@@ -81,7 +82,10 @@ class Bridge:
         handle, path = tempfile.mkstemp(prefix=f"harmony_{name}_", suffix=".log")
         os.close(handle)
         self.log = Path(path)
-        self._start()
+        try:
+            self._start()
+        except SimulatorError as error:  # at the start something is missing: that can be mended
+            raise EnvError(str(error)) from error
 
     @property
     def running(self) -> bool:
@@ -97,9 +101,9 @@ class Bridge:
             timeout_s: seconds for this call; None means the bridge's.
 
         Raises:
-            EnvError: the method raised (the worker runs on), took too long, or the worker died
-                (it is gone then). One line, with the last line of the worker's traceback and the
-                file that holds the rest.
+            SimulatorError: the method raised (the worker runs on), took too long, or the worker
+                died (it is gone then). One line, with the last line of the worker's traceback and
+                the file that holds the rest.
             TypeError: an argument is no plain value and no array; nothing was sent.
         """
         return self._call(method, list(arguments), timeout_s or self._timeout_s)
@@ -108,7 +112,7 @@ class Bridge:
         """Ends the worker, if there is one, and starts a fresh one with the same arguments.
 
         Raises:
-            EnvError: as the constructor.
+            SimulatorError: it did not start, or `make` raised.
         """
         self._end()
         self._start()
@@ -118,7 +122,7 @@ class Bridge:
         if self._worker is not None:
             try:
                 self._call("close", [], min(_CLOSE_S, self._timeout_s))
-            except EnvError as error:  # it goes all the same
+            except SimulatorError as error:  # it goes all the same
                 log.warning("%s", error)
             self._end()
         if not self._trouble:
@@ -140,7 +144,7 @@ class Bridge:
 
     def _call(self, method: str, arguments: Any, timeout_s: float) -> Any:  # noqa: ANN401
         if self._worker is None:
-            raise EnvError(
+            raise SimulatorError(
                 f"env {self._name}: its worker is gone, so {method}() can't be called; restart it"
             )
         self._number += 1
@@ -152,10 +156,12 @@ class Bridge:
             number, reply = decode(lambda view: worker.fill(view, deadline))
             if number != self._number or not isinstance(reply, dict):
                 raise ProtocolError(f"this is an answer to call {number}, not {self._number}")
+        printed = self._said() if "error" in reply else []
         self._mark_log()
         if "error" in reply:
             self._trouble = True
-            raise EnvError(f"env {self._name}: {method}() raised {reply['error']}; see {self.log}")
+            what = f"env {self._name}: {method}() raised {reply['error']}; see {self.log}"
+            raise SimulatorError(what, "\n".join(printed[-_TAIL_LINES:]))
         return reply["value"]
 
     @contextlib.contextmanager
@@ -177,21 +183,23 @@ class Bridge:
             self._end()  # interrupted: the answer would be taken for that of the next call
             raise
 
-    def _failure(self, method: str, what: str) -> EnvError:
+    def _failure(self, method: str, what: str) -> SimulatorError:
         self._trouble = True
-        last = self._last_line()
-        said = f"; it said {last!r}, all of it is in {self.log}" if last else ""
-        return EnvError(f"env {self._name}: in {method}() its worker {what}{said}")
+        printed = self._said()
+        said = [line.strip() for line in printed]
+        fatal = [line for line in said if line.startswith("Fatal Python error")]
+        last = (fatal or said or [""])[-1][:_SHOWN]  # of a crash in C, what kind it was
+        more = f"; it said {last!r}, all of it is in {self.log}" if last else ""
+        what = f"env {self._name}: in {method}() its worker {what}{more}"
+        return SimulatorError(what, "\n".join(printed[-_TAIL_LINES:]))
 
-    def _last_line(self) -> str:
-        """What the worker printed last during this call; of a crash in C, what kind it was."""
+    def _said(self) -> list[str]:
+        """The lines that the worker printed during this call."""
         with contextlib.suppress(OSError), self.log.open("rb") as printed:
             printed.seek(self._printed)
             lines = printed.read().decode(errors="replace").splitlines()
-            said = [line.strip() for line in lines if line.strip()]
-            fatal = [line for line in said if line.startswith("Fatal Python error")]
-            return (fatal or said or [""])[-1][:_SHOWN]
-        return ""
+            return [line.rstrip() for line in lines if line.strip()]
+        return []
 
     def _mark_log(self) -> None:
         with contextlib.suppress(OSError):  # someone tidied up

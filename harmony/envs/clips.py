@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from harmony.envs.file_digest import file_digest
 from harmony.errors import EnvError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Clip:
         height: pixels.
         fps: frames a second.
         readable: its first frame can be decoded.
+        decoded: frames that can be decoded, where they were counted.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Clip:
     height: int
     fps: float
     readable: bool
+    decoded: int | None = None
 
 
 def find_clips(folder: str | None) -> list[Path]:
@@ -82,6 +85,16 @@ def find_clips(folder: str | None) -> list[Path]:
             "put some there, or take null for stand-ins"
         )
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def digest_clips(clips: Iterable[Path], folder: str | None) -> int:
+    """Says which clips these are: see `file_digest`.
+
+    Args:
+        clips: from `find_clips`.
+        folder: where they were found.
+    """
+    return file_digest(clips, None if folder is None else Path(folder).expanduser())
 
 
 @functools.cache
@@ -125,7 +138,7 @@ def _city() -> list[Path]:
 def split_clips(clips: Sequence[Path], folder: str | None = None) -> tuple[list[Path], list[Path]]:
     """Shares clips out, none to both sides.
 
-    Those below `train` and `test` of the folder go where their names say, if both have some. Else
+    Those below `train` and `test` of the folder go where their names say. Where neither has any,
     each fifth is for evaluation, and the last one of fewer than five.
 
     Args:
@@ -136,13 +149,19 @@ def split_clips(clips: Sequence[Path], folder: str | None = None) -> tuple[list[
         For training, and for evaluation.
 
     Raises:
-        EnvError: one clip can't be shared out.
+        EnvError: one clip can't be shared out, or one of `train` and `test` alone has any.
     """
     if folder is not None:
         root = Path(folder).expanduser()
         sides = [[p for p in clips if (root / name) in p.parents] for name in ("train", "test")]
         if all(sides):
             return sides[0], sides[1]
+        if any(sides):
+            there, empty = ("train", "test") if sides[0] else ("test", "train")
+            raise EnvError(
+                f"env.split: expected videos in {root / empty}, since {root / there} has some, got "
+                f"none; put some there, rename {there}, or take env.split=false"
+            )
     if len(clips) < 2:
         raise EnvError(
             f"env.split: expected 2 or more videos in {folder}, got {len(clips)}; add some, or "
@@ -152,18 +171,21 @@ def split_clips(clips: Sequence[Path], folder: str | None = None) -> tuple[list[
     return [path for path in clips if path not in evaluation], evaluation
 
 
-def inspect_clip(path: Path) -> Clip:
+def inspect_clip(path: Path, *, count: bool = False) -> Clip:
     """Reads a file's header and decodes its first frame.
 
     Args:
         path: of the file.
+        count: decode all frames, since the header of a file that was cut still counts those lost.
     """
     cv2 = load_cv2()
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
+        readable = video.isOpened() and bool(video.read()[0])
         return Clip(
             path,
-            readable=video.isOpened() and bool(video.read()[0]),
+            readable=readable,
+            decoded=readable + _count_left(video) if count else None,
             num_frames=max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0),
             width=int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
             height=int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)),
@@ -171,6 +193,10 @@ def inspect_clip(path: Path) -> Clip:
         )
     finally:
         video.release()
+
+
+def _count_left(video: Any) -> int:  # noqa: ANN401 - OpenCV's
+    return sum(1 for _ in iter(video.grab, False))
 
 
 def check_clips(clips: Iterable[Path], folder: str | None = None) -> None:

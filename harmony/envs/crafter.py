@@ -158,6 +158,18 @@ class _InOrder(dict[Any, None]):
         del self[thing]
 
 
+def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """What results must have in common to be compared.
+
+    Args:
+        arguments: of the constructor.
+
+    Returns:
+        Agent steps after which an episode is truncated.
+    """
+    return {"time_limit": str(arguments["time_limit"])}
+
+
 def check_task(task: str) -> None:
     """Says whether Crafter has the task, without importing it.
 

@@ -32,7 +32,7 @@ from harmony.envs.minedojo_rules import (
     simulator_action,
 )
 from harmony.envs.worlds import minedojo as world_file
-from harmony.errors import EnvError
+from harmony.errors import EnvError, SimulatorError
 from harmony.filelock import locked
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
             options: not used.
 
         Raises:
-            EnvError: Minecraft failed too often.
+            SimulatorError: Minecraft failed too often.
         """
         super().reset(seed=seed, options=options)
         while True:
@@ -150,7 +150,7 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
             try:
                 told = self._begin(self._world, self._draw(0, _SPAWN_SEEDS))
                 break
-            except EnvError as error:
+            except SimulatorError as error:
                 self._fail(error)
         self._agent_steps = 0
         self._hunt = begin_hunt(_sight(told))
@@ -166,7 +166,7 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
             action: (5,) indices.
 
         Raises:
-            EnvError: Minecraft failed too often.
+            SimulatorError: Minecraft failed too often.
         """
         choices = simulator_action(action)
         reward, done, success = 0.0, False, False
@@ -174,7 +174,7 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
         for _ in range(self.action_repeat):
             try:
                 told = self._bridge.call("step", choices)
-            except EnvError as error:
+            except SimulatorError as error:
                 self._fail(error)
                 return {"image": self._image}, reward, False, True, self._info(success=False)
             step_reward, self._hunt = hunt_reward(self._hunt, _sight(told), told["reward"])
@@ -234,11 +234,11 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
         self._has_minecraft = self._has_mission = True
         return told
 
-    def _fail(self, error: EnvError) -> None:
+    def _fail(self, error: SimulatorError) -> None:
         """Counts a failure and lets go of Minecraft, so that the next reset starts another.
 
         Raises:
-            EnvError: it was one too many.
+            SimulatorError: it was one too many.
         """
         self.failures += 1
         self._failures_in_row += 1
@@ -246,9 +246,11 @@ class MineDojo(gymnasium.Env[Any, np.ndarray]):
         self._has_mission = self._has_minecraft = False
         if self._failures_in_row >= self._max_failures:
             self._bridge.close()
-            raise EnvError(
+            raise SimulatorError(
                 f"env minedojo: Minecraft failed {self._failures_in_row} times without finishing "
-                f"an episode, so check it (docs/minedojo.md) or raise env.max_failures; {error}"
+                f"an episode, so check it (docs/minedojo.md) or raise env.max_failures; {error}",
+                error.printed,
+                final=True,
             ) from error
         log.warning("failure %d of Minecraft, starting another: %s", self.failures, error)
         self._bridge.restart()

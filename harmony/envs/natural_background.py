@@ -13,10 +13,18 @@ from typing import Any, Literal
 import numpy as np
 
 from harmony.envs.arguments import check_positive
-from harmony.envs.clips import check_clips, find_clips, load_clip, load_cv2, split_clips
+from harmony.envs.clips import (
+    check_clips,
+    digest_clips,
+    find_clips,
+    load_clip,
+    load_cv2,
+    split_clips,
+)
 from harmony.envs.dmc import ALIASES, DMC, TASKS, check_task
 from harmony.envs.playlist import Playlist, whole_clips
 from harmony.envs.render import RenderQuality
+from harmony.errors import CheckpointError
 
 __all__ = [
     "REQUIRES",
@@ -95,6 +103,7 @@ class NaturalBackground(DMC):
         check_task(task)
         check_positive(num_frames=num_frames, image_size=image_size)
         self._paths = find_clips(clips)
+        self._digest, self._folder = digest_clips(self._paths, clips), clips
         if split:
             self._paths = split_clips(self._paths, clips)[evaluation]
         if new_clip:
@@ -144,15 +153,26 @@ class NaturalBackground(DMC):
         return self._show(observation), reward, terminated, truncated, info
 
     def state_dict(self) -> dict[str, int]:
-        """What outlives an episode: the seed that drew the clips (-1: none yet), the next frame."""
-        return {"seed": self._seed, "position": self._position}
+        """What outlives an episode: the seed that drew the clips (-1: none yet), the next frame.
+
+        And which clips these are, so that a run that goes on plays no others.
+        """
+        return {"seed": self._seed, "position": self._position, "clips": self._digest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a position in a video; the next reset begins there.
 
         Args:
             state: from `state_dict` of an environment with the same arguments and clips.
+
+        Raises:
+            CheckpointError: the clips are others.
         """
+        if state.get("clips", self._digest) != self._digest:
+            raise CheckpointError(
+                f"env.clips: expected the videos that the run began with, got others in "
+                f"{self._folder}; name a folder with the same files, or begin another run"
+            )
         self._seed, self._position = int(state["seed"]), int(state["position"])
         self._playlist = None
 
@@ -242,8 +262,10 @@ def _recolor(model: Any, domain: str) -> None:  # noqa: ANN401 - dm_control's
     floor, sky = _texture(model, "grid"), _texture(model, "skybox")
     if floor is not None:
         dark, light = _GREY if domain in _GREY_FLOORS else _BLUE
-        is_light = floor[..., :1] == floor[..., 0].max()  # squares and the edge
+        is_light = floor[..., :1] == floor[..., 0].max()
         floor[:] = np.where(is_light, light, dark)
+        # Lines between the tiles: dm_control's are light, the benchmark's are dark.
+        floor[[0, -1]] = floor[:, [0, -1]] = dark
     if sky is not None and domain != "fish":  # which has a sky of its own
         sky[(sky == _WHITE).all(axis=-1)] = 0
     decoration = _index(model, "MATERIAL", "decoration")

@@ -17,39 +17,45 @@ import numpy as np
 
 from harmony.envs.remote import RemoteEnv, WorkerLost
 from harmony.envs.stream import EpisodeStream, Record
-from harmony.errors import ConfigError, EnvError
+from harmony.errors import ConfigError, EnvError, SimulatorError
 
 log = logging.getLogger(__name__)
 
 Env = gymnasium.Env[Any, Any]
+_LOST = (WorkerLost, SimulatorError)
 SeedOf = Callable[[int, int], int]
 """Gives the seed of environment i's episode k."""
 
 
 class EnvLost(Exception):  # noqa: N818 - reads as what happened
-    """An environment was lost too often in a row; the message ends with what its worker printed."""
+    """An environment was lost too often in a row; the message ends with what it printed."""
 
 
 class EnvPool:
     """Environments in this process, one stream of episodes each.
 
     All that is asked of several environments happens, and is told, in the order of their numbers.
+    One that raises a `SimulatorError` is given up with its open episode, and begins the next one:
+    by that error its class says that it can. Any other error is one of the run.
 
     Args:
         envs: of one kind; they share nothing.
         seed_of: of environment i's episode k, which it decides completely.
+        max_crashes: times that an environment may be lost without an episode that ended by itself.
 
     Attributes:
         streams: the episodes of each environment.
-        restarts: environments that were lost and made anew; here, none.
+        restarts: environments that were lost and begun anew.
     """
 
-    def __init__(self, envs: Sequence[Env], seed_of: SeedOf) -> None:
+    def __init__(self, envs: Sequence[Env], seed_of: SeedOf, max_crashes: int = 3) -> None:
         self.streams = [
             EpisodeStream(env, functools.partial(seed_of, number))
             for number, env in enumerate(envs)
         ]
+        self.max_crashes = max_crashes
         self.restarts = 0
+        self._crashes = [0] * len(envs)
 
     @property
     def num_envs(self) -> int:
@@ -79,10 +85,15 @@ class EnvPool:
     def begin(self, numbers: Sequence[int]) -> list[tuple[int, Record]]:
         """Begins an episode in those of the environments that have none open.
 
+        One that is lost meanwhile begins the episode after it.
+
         Returns:
             Their numbers, and the first records.
+
+        Raises:
+            EnvLost: one was lost too often.
         """
-        return [(i, self.streams[i].reset()) for i in numbers if self.streams[i].needs_reset]
+        return [(i, self._reset(i)) for i in numbers if self.streams[i].needs_reset]
 
     def step(self, numbers: Sequence[int], actions: np.ndarray) -> list[Record | None]:
         """Takes an agent step in each of some environments.
@@ -94,8 +105,11 @@ class EnvPool:
         Returns:
             The record of each; None where the environment was lost in the step, and the episode
             with it.
+
+        Raises:
+            EnvLost: one was lost too often.
         """
-        return [self.streams[i].step(action) for i, action in zip(numbers, actions, strict=True)]
+        return [self._step(i, action) for i, action in zip(numbers, actions, strict=True)]
 
     def state_dict(self) -> dict[str, object]:
         """Everything that the streams need to continue here, and the count of restarts."""
@@ -114,21 +128,67 @@ class EnvPool:
         each = zip(range(self.num_envs), state["streams"], strict=True)
         return [i for i, stream in each if not self._brought_back(i, stream)]
 
-    def _brought_back(self, number: int, state: Mapping[str, Any]) -> bool:
-        try:
-            self.streams[number].load_state_dict(state)
-        except EnvError as error:
-            # A simulator that is not deterministic: the episode ends here, as if by a time limit.
-            log.warning("%s", error)
-            if self.streams[number].episode == int(state["episode"]):
-                self.streams[number].give_up()  # the simulator itself failed on the way
-            return False
-        return True
-
     def close(self) -> None:
         """Closes all of them."""
         for stream in self.streams:
             stream.close()
+
+    def _reset(self, number: int) -> Record:
+        while True:
+            try:
+                return self.streams[number].reset()
+            except _LOST as lost:
+                self._give_up(number, lost)
+
+    def _step(self, number: int, action: np.ndarray) -> Record | None:
+        try:
+            record = self.streams[number].step(action)
+        except _LOST as lost:
+            self._give_up(number, lost)
+            return None
+        if record["is_last"]:
+            self._crashes[number] = 0
+        return record
+
+    def _brought_back(self, number: int, state: Mapping[str, Any]) -> bool:
+        try:
+            self.streams[number].load_state_dict(state)
+        except _LOST as lost:
+            self._give_up(number, lost)
+            return False
+        except EnvError as error:
+            # A simulator that is not deterministic: the episode ends here, as if by a time limit.
+            log.warning("%s", error)
+            if self.streams[number].episode == int(state["episode"]):
+                self.streams[number].give_up()  # the environment itself failed on the way
+            return False
+        return True
+
+    def _give_up(self, number: int, lost: WorkerLost | SimulatorError) -> None:
+        """Counts a loss; the next call of the environment starts another simulator.
+
+        Raises:
+            EnvLost: it was one too many.
+        """
+        stream = self.streams[number]
+        episode = stream.episode
+        stream.give_up()
+        self.restarts += 1
+        self._crashes[number] += 1
+        what, log_file = f"env {number}, episode {episode}: {lost}", self._log_of(number)
+        final = isinstance(lost, SimulatorError) and lost.final
+        if final or self._crashes[number] >= self.max_crashes:
+            often = "" if final else f"; {self._crashes[number]} times in a row (envs.max_crashes)"
+            where = f", all that it printed is in {log_file}" if log_file else ""
+            printed = f":\n{lost.printed}" if lost.printed else ""
+            raise EnvLost(f"{what}{often}{where}{printed}") from lost
+        where = f", what it printed is in {log_file}" if log_file else ""
+        log.warning("%s; it is started anew%s", what, where)
+
+    def _log_of(self, number: int) -> Path | None:
+        """The file with what an environment printed, where its losses do not say it themselves."""
+        del number
+        return None
 
 
 class SpawnedPool(EnvPool):
@@ -141,17 +201,15 @@ class SpawnedPool(EnvPool):
     Args:
         envs: of one kind.
         seed_of: see `EnvPool`.
-        max_crashes: times that an environment may be lost without an episode that ended by itself.
+        max_crashes: see `EnvPool`.
     """
 
     def __init__(self, envs: Sequence[RemoteEnv], seed_of: SeedOf, max_crashes: int) -> None:
-        super().__init__(envs, seed_of)
-        self.max_crashes = max_crashes
+        super().__init__(envs, seed_of, max_crashes)
         self._envs = envs
-        self._crashes = [0] * len(envs)
 
     def begin(self, numbers: Sequence[int]) -> list[tuple[int, Record]]:
-        """See `EnvPool`; an environment that is lost meanwhile begins its next episode."""
+        """See `EnvPool`."""
         waiting = [i for i in numbers if self.streams[i].needs_reset]
         for i in waiting:
             self._envs[i].ask("reset", self.streams[i].seed_of(self.streams[i].episode))
@@ -169,48 +227,8 @@ class SpawnedPool(EnvPool):
             env.let_go()
         super().close()
 
-    def _reset(self, number: int) -> Record:
-        while True:
-            try:
-                return self.streams[number].reset()
-            except WorkerLost as lost:
-                self._give_up(number, lost)
-
-    def _step(self, number: int, action: np.ndarray) -> Record | None:
-        try:
-            record = self.streams[number].step(action)
-        except WorkerLost as lost:
-            self._give_up(number, lost)
-            return None
-        if record["is_last"]:
-            self._crashes[number] = 0
-        return record
-
-    def _brought_back(self, number: int, state: Mapping[str, Any]) -> bool:
-        try:
-            return super()._brought_back(number, state)
-        except WorkerLost as lost:
-            self._give_up(number, lost)
-            return False
-
-    def _give_up(self, number: int, lost: WorkerLost) -> None:
-        """Counts a loss; the next call of the environment starts a new worker.
-
-        Raises:
-            EnvLost: it was one too many.
-        """
-        stream, env = self.streams[number], self._envs[number]
-        episode = stream.episode
-        stream.give_up()
-        self.restarts += 1
-        self._crashes[number] += 1
-        what = f"env {number}, episode {episode}: {lost}"
-        if self._crashes[number] >= self.max_crashes:
-            raise EnvLost(
-                f"{what}; {self._crashes[number]} times in a row (envs.max_crashes), all that it "
-                f"printed is in {env.log}:\n{lost.printed}"
-            ) from lost
-        log.warning("%s; it is started anew, what it printed is in %s", what, env.log)
+    def _log_of(self, number: int) -> Path:
+        return self._envs[number].log
 
 
 @dataclass(frozen=True)
@@ -219,13 +237,16 @@ class InProcess:
 
     Attributes:
         num_envs: how many are stepped together.
+        max_crashes: times in a row that the simulator of an environment may be lost, without an
+            episode between that ended by itself; then the run ends.
     """
 
     num_envs: int = 1
+    max_crashes: int = 3
 
     def __post_init__(self) -> None:
         """Refuses what can't be meant."""
-        _check_num_envs(self.num_envs)
+        _check_counts(self.num_envs, self.max_crashes)
 
     def open(self, make: Callable[[], Env], seed_of: SeedOf, logs: Path) -> EnvPool:
         """Makes the environments.
@@ -245,7 +266,7 @@ class InProcess:
                 envs.append(make())
                 undo.callback(envs[-1].close)
             undo.pop_all()
-        return EnvPool(envs, seed_of)
+        return EnvPool(envs, seed_of, self.max_crashes)
 
 
 @dataclass(frozen=True)
@@ -265,11 +286,9 @@ class Spawned:
 
     def __post_init__(self) -> None:
         """Refuses what can't be meant."""
-        _check_num_envs(self.num_envs)
+        _check_counts(self.num_envs, self.max_crashes)
         if not 0 < self.timeout_s < math.inf:
             raise ConfigError(f"envs.timeout_s must be above 0, got {self.timeout_s}")
-        if self.max_crashes < 1:
-            raise ConfigError(f"envs.max_crashes must be at least 1, got {self.max_crashes}")
 
     def open(self, make: Callable[[], Env], seed_of: SeedOf, logs: Path) -> SpawnedPool:
         """Starts the processes, all at once, and waits for their environments.
@@ -297,9 +316,10 @@ class Spawned:
         return SpawnedPool(envs, seed_of, self.max_crashes)
 
 
-def _check_num_envs(num_envs: int) -> None:
-    if num_envs < 1:
-        raise ConfigError(f"envs.num_envs must be at least 1, got {num_envs}")
+def _check_counts(num_envs: int, max_crashes: int) -> None:
+    for name, count in (("num_envs", num_envs), ("max_crashes", max_crashes)):
+        if count < 1:
+            raise ConfigError(f"envs.{name} must be at least 1, got {count}")
 
 
 def _pickled(make: Callable[[], Env]) -> bytes:

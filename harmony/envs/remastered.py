@@ -10,10 +10,9 @@ the suite's checker of 300 x 300 texels, not one of 800 x 800.
 
 import functools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -24,8 +23,6 @@ from harmony.envs.dmc import TASKS as SUITE
 from harmony.envs.remastered_factors import (
     DOMAINS,
     FACTORS,
-    RGB,
-    XYZ,
     Factor,
     Look,
     View,
@@ -33,9 +30,22 @@ from harmony.envs.remastered_factors import (
     draw_view,
     tilt_angle,
 )
+from harmony.envs.remastered_view import (
+    color_light,
+    frames,
+    move_camera,
+    move_light,
+    turn_camera,
+)
 from harmony.envs.render import RenderQuality
-from harmony.envs.textures import GeneratedTextures, PhotoTextures, Portion, Textures
-from harmony.errors import EnvError
+from harmony.envs.textures import (
+    GeneratedTextures,
+    PhotoTextures,
+    Portion,
+    Textures,
+    list_images,
+)
+from harmony.errors import CheckpointError, EnvError
 
 if TYPE_CHECKING:
     import mujoco
@@ -56,18 +66,6 @@ _SKY_SIDE, _FLOOR_SIDE = 800, 300  # largest pictures, pixels: those of the orig
 _FLOOR_REPEATS = 3.0  # of the picture, a metre
 
 logger = logging.getLogger(__name__)
-
-
-class _Frame(NamedTuple):
-    """A body with all joints at their zero; what hangs on it is placed relative to it.
-
-    Attributes:
-        rotation: (3, 3), to the world's frame.
-        from_mass: (3,), the body's place from the centre of mass of its subtree, metres.
-    """
-
-    rotation: np.ndarray
-    from_mass: np.ndarray
 
 
 class DMCRemastered(DMC):
@@ -116,9 +114,8 @@ class DMCRemastered(DMC):
         self._vary = frozenset(vary)
         self._domain, _ = SUITE[ALIASES.get(task, task)]
         self._reflects = render.reflection
-        self._textures: Textures = (
-            _stand_ins() if textures is None else PhotoTextures(Path(textures))
-        )
+        self._textures, self._digest = _open_textures(textures)
+        self._folder = textures
         self._visual_seeds, self._dynamics_seeds = (1, _NUM_VISUALS), (1, _NUM_DYNAMICS)
         if seeds == "disjoint":
             self._textures = Portion(self._textures, evaluation=evaluation)
@@ -148,6 +145,25 @@ class DMCRemastered(DMC):
         self.dress(visual)
         return self._begin(dynamics), {"visual_seed": visual, "dynamics_seed": dynamics}
 
+    def state_dict(self) -> dict[str, int]:
+        """Which pictures these are; nothing else outlives an episode."""
+        return {"textures": self._digest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Sees that the pictures are those of a run that goes on.
+
+        Args:
+            state: of `state_dict`.
+
+        Raises:
+            CheckpointError: they are not.
+        """
+        if state.get("textures", self._digest) != self._digest:
+            raise CheckpointError(
+                f"env.textures: expected the pictures that the run began with, got others in "
+                f"{self._folder}; name a folder with the same files, or begin another run"
+            )
+
     def dress(self, visual_seed: int) -> None:
         """Gives the model the look of a visual seed, as far as `vary` allows.
 
@@ -169,7 +185,7 @@ class DMCRemastered(DMC):
             # One square for all six sides; its place in the model is as large as six.
             sky = model.texture("skybox").id
             model.tex_width[sky] = model.tex_height[sky] = _SKY_SIDE
-        self._camera_frame, self._light_frame = _frames(model)
+        self._camera_frame, self._light_frame = frames(model)
         self._place(_START.get(self._domain, View(None)), every=True)
 
     @property
@@ -211,13 +227,13 @@ class DMCRemastered(DMC):
         """Moves camera 0 and light 0, where they vary or in any case."""
         if every or "camera" in self._vary:
             if view.camera_angles is not None:
-                _turn_camera(self._model, view.camera_angles, self._camera_frame)
+                turn_camera(self._model, view.camera_angles, self._camera_frame)
             if view.camera_position is not None:
-                _move_camera(self._model, view.camera_position, self._camera_frame)
+                move_camera(self._model, view.camera_position, self._camera_frame)
         if every or "light" in self._vary:
             if view.light_position is not None:
-                _move_light(self._model, view.light_position, self._light_frame)
-            _color_light(self._model, view.light_diffuse, view.light_specular)
+                move_light(self._model, view.light_position, self._light_frame)
+            color_light(self._model, view.light_diffuse, view.light_specular)
 
 
 _START = {
@@ -240,6 +256,21 @@ def check_task(task: str) -> None:
     check_name(task, [*TASKS, *ALIASES], "DMC Remastered")
 
 
+def check_packages(arguments: Mapping[str, Any]) -> None:
+    """Says whether there are pictures and such factors, without reading any picture.
+
+    Args:
+        arguments: of the constructor.
+
+    Raises:
+        EnvError: a folder is missing or has too few pictures; no such factor, or one twice.
+    """
+    _check_factors(arguments.get("vary", FACTORS))
+    folder = arguments.get("textures")
+    if folder is not None:
+        list_images(Path(folder))
+
+
 def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
     """What results must have in common to be compared.
 
@@ -258,6 +289,14 @@ def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _open_textures(folder: str | None) -> tuple[Textures, int]:
+    """The pictures, and which they are; 0 means generated ones."""
+    if folder is None:
+        return _stand_ins(), 0
+    photos = PhotoTextures(Path(folder))
+    return photos, photos.digest
+
+
 @functools.cache  # so that it is said once
 def _stand_ins() -> GeneratedTextures:
     logger.info(
@@ -271,6 +310,9 @@ def _check_factors(vary: Sequence[str]) -> None:
     unknown = [factor for factor in vary if factor not in FACTORS]
     if unknown:
         raise EnvError(f"env.vary: expected some of {', '.join(FACTORS)}, got {unknown[0]!r}")
+    twice = [factor for factor in dict.fromkeys(vary) if list(vary).count(factor) > 1]
+    if twice:
+        raise EnvError(f"env.vary: expected each factor once, got {twice[0]} twice; name it once")
 
 
 def _part_of(count: int, *, evaluation: bool) -> tuple[int, int]:
@@ -283,51 +325,3 @@ def _adapt(model: "mujoco.MjModel", domain: str) -> None:
     model.material("grid").texrepeat[:] = _FLOOR_REPEATS
     if domain == "cheetah":
         model.geom("ground").size[:] = (100.0, 15.0, 0.5)
-
-
-def _frames(model: "mujoco.MjModel") -> tuple[_Frame, _Frame]:
-    """The bodies that camera 0 and light 0 hang on."""
-    import mujoco
-
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)
-    camera, light = model.cam_bodyid[0], model.light_bodyid[0]
-    return _frame(data, camera), _frame(data, light)
-
-
-def _frame(data: "mujoco.MjData", body: int) -> _Frame:
-    rotation = np.array(data.xmat[body]).reshape(3, 3)
-    return _Frame(rotation, data.xpos[body] - data.subtree_com[body])
-
-
-def _move_camera(model: "mujoco.MjModel", position: XYZ, frame: _Frame) -> None:
-    """Places camera 0 and what MuJoCo derives from its place."""
-    model.cam_pos[0] = position
-    model.cam_pos0[0] = frame.rotation @ model.cam_pos[0]
-    model.cam_poscom0[0] = model.cam_pos0[0] + frame.from_mass
-
-
-def _turn_camera(model: "mujoco.MjModel", angles: XYZ, frame: _Frame) -> None:
-    """Turns camera 0 and what MuJoCo derives from its direction."""
-    import mujoco
-
-    rotation = np.zeros(9)
-    radians = np.array([math.radians(angle) for angle in angles])
-    mujoco.mju_euler2Quat(model.cam_quat[0], radians, "xyz")
-    mujoco.mju_quat2Mat(rotation, model.cam_quat[0])
-    model.cam_mat0[0] = (frame.rotation @ rotation.reshape(3, 3)).ravel()
-
-
-def _move_light(model: "mujoco.MjModel", position: XYZ, frame: _Frame) -> None:
-    """Places light 0 and what MuJoCo derives from its place."""
-    model.light_pos[0] = position
-    model.light_pos0[0] = frame.rotation @ model.light_pos[0]
-    model.light_poscom0[0] = model.light_pos0[0] + frame.from_mass
-
-
-def _color_light(model: "mujoco.MjModel", diffuse: RGB | None, specular: RGB | None) -> None:
-    if diffuse is not None:
-        model.light_diffuse[0] = diffuse
-    if specular is not None:
-        model.light_specular[0] = specular

@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from harmony.errors import EnvError
+from harmony.errors import CheckpointError, EnvError
 
 _LOOK_S = 0.5  # between looks whether a worker that is silent still runs
 _GRACE_S = 5.0  # that a worker has to end by itself
@@ -28,7 +28,7 @@ class WorkerLost(Exception):  # noqa: N818 - reads as what happened
     """A worker died, raised or hung; it is gone now, and its episode with it.
 
     Attributes:
-        refused: what a worker that could not make its environment has to say to the user.
+        refused: what the environment has to say to the user, who can mend it.
         printed: the last lines that it wrote.
     """
 
@@ -105,9 +105,18 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         return dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Puts that state back."""
+        """Puts that state back.
+
+        Raises:
+            CheckpointError: the environment refuses it.
+        """
         self._state = state
-        self._call("load_state_dict", state)
+        try:
+            self._call("load_state_dict", state)
+        except WorkerLost as lost:
+            if lost.refused is not None:
+                raise CheckpointError(lost.refused) from lost
+            raise
 
     def scores(
         self, returns: Sequence[float], infos: Sequence[Mapping[str, Any]]

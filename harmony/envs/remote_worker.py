@@ -18,7 +18,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harmony.errors import UserError
+from harmony.errors import SimulatorError, UserError
 
 _LOOK_S = 1.0  # between looks whether the run is still there
 
@@ -66,7 +66,8 @@ def _serve(pipe: Connection) -> None:
     except Exception as error:  # whatever a simulator raises: the run decides what becomes of it
         sys.stderr.write(traceback.format_exc())
         line = f"{type(error).__name__}: {error}"
-        pipe.send(("raised", str(error) if isinstance(error, UserError) else None, line))
+        mendable = isinstance(error, UserError) and not isinstance(error, SimulatorError)
+        pipe.send(("raised", str(error) if mendable else None, line))
     finally:
         if env is not None:
             env.close()

@@ -37,8 +37,8 @@ class RLBench(gymnasium.Env[Any, np.ndarray]):
     The dense reward is summed over the repeat. An episode terminates when the task is solved, and
     when RLBench can't carry an action out (IKError, ConfigurationPathError, InvalidActionError):
     then with reward 0, the picture before, and no success. The time limit truncates.
-    `info["success"]` says that the task is solved, `info["failures"]` how often, since the
-    environment was made, an action could not be carried out.
+    `info["success"]` says that the task is solved, `info["failures"]` how often an action could not
+    be carried out, or the task not be placed, which a reset tries again.
 
     A process can run one CoppeliaSim, so each environment has its own, which a bridge reaches. A
     seed decides the episode as far as RLBench lets it, see `worlds/rlbench.py`. CoppeliaSim does
@@ -56,7 +56,8 @@ class RLBench(gymnasium.Env[Any, np.ndarray]):
         world: file to run there in place of ours, such as a stand-in.
 
     Attributes:
-        failures: actions that RLBench could not carry out; outlives an episode.
+        failures: actions that RLBench could not carry out, and resets where it could not place
+            the task; outlives an episode.
 
     Raises:
         EnvError: unknown task, or RLBench, PyRep, CoppeliaSim or a display are missing.
@@ -105,13 +106,17 @@ class RLBench(gymnasium.Env[Any, np.ndarray]):
             options: not used.
 
         Raises:
-            EnvError: the simulator failed; the next reset starts another.
+            SimulatorError: the simulator failed; the next reset starts another.
         """
         super().reset(seed=seed, options=options)
         if not self._bridge.running:
             self._bridge.restart()
         drawn = int(self.np_random.integers(_SEEDS))
-        self._image = self._bridge.call("reset", drawn if seed is None else seed)
+        told = self._bridge.call("reset", drawn if seed is None else seed)
+        for failure in told["failures"]:
+            self.failures += 1
+            log.info("failure %d, a task that can't be placed: %s", self.failures, failure)
+        self._image = told["image"]
         self._agent_steps = 0
         return {"image": self._image}, self._info(False)
 
@@ -124,7 +129,7 @@ class RLBench(gymnasium.Env[Any, np.ndarray]):
             action: (8,) in [-1, 1].
 
         Raises:
-            EnvError: the simulator failed; the next reset starts another.
+            SimulatorError: the simulator failed; the next reset starts another.
         """
         told = self._bridge.call("step", np.asarray(action, np.float32), self.action_repeat)
         self._agent_steps += 1

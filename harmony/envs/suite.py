@@ -36,6 +36,16 @@ def check_suite(target: str, arguments: Mapping[str, Any]) -> None:
         check_task(arguments["task"])
 
 
+def suite_modules(target: str) -> tuple[str, ...]:
+    """The modules that a suite needs besides those of this package.
+
+    Args:
+        target: dotted name of the environment's class.
+    """
+    module = importlib.import_module(target.rpartition(".")[0])
+    return tuple(getattr(module, "REQUIRES", {}))
+
+
 def suite_tags(target: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     """What the results of a suite must have in common to be compared, such as its version.
 

@@ -1,10 +1,12 @@
 """Pictures for skies and floors: a user's photographs, or generated ones that differ as much."""
 
+import functools
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from harmony.envs.file_digest import file_digest
 from harmony.errors import EnvError
 
 MIN_IMAGES = 10
@@ -77,9 +79,13 @@ class PhotoTextures:
     """Pictures of a folder with subfolders `skies` and `floors`, such as the original's assets.
 
     They are numbered by their names in alphabetical order. One that is not square gives its middle.
+    All are read once, so that none is found damaged in mid-run.
 
     Args:
-        folder: the folder.
+        folder: the folder; ~ is the home directory.
+
+    Attributes:
+        digest: says which pictures these are, see `file_digest`.
 
     Raises:
         EnvError: a subfolder is missing, holds fewer than `MIN_IMAGES` images, or one that can't
@@ -87,8 +93,12 @@ class PhotoTextures:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._skies, self._floors = _list_images(folder, "skies"), _list_images(folder, "floors")
+        self._skies, self._floors = list_images(folder)
+        for path in (*self._skies, *self._floors):
+            about = path.stat()
+            _verify(path, about.st_size, about.st_mtime_ns)
         self.num_skies, self.num_floors = len(self._skies), len(self._floors)
+        self.digest = file_digest((*self._skies, *self._floors), folder.expanduser())
 
     def sky(self, index: int, side: int) -> np.ndarray:
         """A picture of the sky, of at most `side` pixels."""
@@ -126,8 +136,21 @@ def _every_fifth(count: int, *, evaluation: bool) -> list[int]:
     return [index for index in range(count) if (index % 5 == 4) is evaluation]
 
 
+def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Lists skies and floors, without reading any.
+
+    Args:
+        folder: see `PhotoTextures`.
+
+    Raises:
+        EnvError: a subfolder is missing, or holds fewer than `MIN_IMAGES` images.
+    """
+    root = folder.expanduser()
+    return _list_images(root, "skies"), _list_images(root, "floors")
+
+
 def _list_images(folder: Path, name: str) -> list[Path]:
-    """The images of a subfolder by name, each seen to be readable."""
+    """The images of a subfolder by name."""
     subfolder = folder / name
     if not subfolder.is_dir():
         raise EnvError(
@@ -140,17 +163,22 @@ def _list_images(folder: Path, name: str) -> list[Path]:
             f"env.textures: expected {MIN_IMAGES} or more images ({', '.join(_SUFFIXES)}) in "
             f"{subfolder}, found {len(paths)}; add some, or take textures=null for generated ones"
         )
-    for path in paths:
-        _verify(path)
     return paths
 
 
-def _verify(path: Path) -> None:
+@functools.cache  # by what says that a file is another one: evaluations read the same
+def _verify(path: Path, size: int, mtime_ns: int) -> None:
+    """Sees that a picture can be read to its end."""
     from PIL import Image, UnidentifiedImageError
 
+    del size, mtime_ns
     try:
         with Image.open(path) as image:
-            image.verify()
+            if image.format == "PNG":
+                image.verify()  # its checksums tell
+            else:
+                image.draft("L", (1, 1))  # an eighth of each side will do, where that is faster
+                image.load()
     # Pillow raises a SyntaxError where a chunk of a PNG file is damaged.
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         raise _unreadable(path) from error

@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -16,16 +17,20 @@ import harmony
 SNAPSHOT_FILE = "snapshot.json"
 """Beside a copy of the package that was made for a sweep: git_commit, git_dirty, git_diff."""
 
-_PACKAGES = ("torch", "numpy", "mujoco", "metaworld", "mlflow")
+_PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld", "mlflow")
 
 
-def provenance() -> dict[str, str]:
+def provenance(modules: Iterable[str] = ()) -> dict[str, str]:
     """Collects what is needed to understand a run later; never fails.
+
+    Args:
+        modules: that the run imports besides, such as those of its suite; the versions of the
+            packages that bring them are told too.
 
     Returns:
         git_commit, git_dirty ("true" or "false"), git_diff (all three "" outside a git checkout),
         hostname, cpu, cores, ram_gb, gpu ("" without CUDA), and a version for harmony, python and
-        each important package ("" if not installed).
+        each important package ("" if not installed), by the name that pip knows it by.
     """
     return {
         **git_facts(),
@@ -36,7 +41,7 @@ def provenance() -> dict[str, str]:
         "gpu": _gpu(),
         "harmony": harmony.__version__,
         "python": platform.python_version(),
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in (*_PACKAGES, *_packages_of(modules))},
     }
 
 
@@ -105,6 +110,13 @@ def _gpu() -> str:
     import torch  # slow, and those who only want the commit don't need it
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+def _packages_of(modules: Iterable[str]) -> list[str]:
+    """The installed packages that bring some modules."""
+    wanted = set(modules)
+    found = metadata.packages_distributions() if wanted else {}
+    return sorted({package for module in wanted for package in found.get(module, ())})
 
 
 def _version(package: str) -> str:

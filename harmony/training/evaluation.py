@@ -85,8 +85,9 @@ class Evaluator:
         self.seeds = seeds
         self.between_steps = between_steps
         self._name: tuple[str | int, ...] = ()
-        self.pool = open_pool(lambda env, _: seeds.integer(*self._name, self._playing[env]))
+        self.pool = open_pool(self._seed_of)
         self._playing = [0] * self.pool.num_envs  # number of the episode in each environment
+        self._first = [0] * self.pool.num_envs  # what its stream calls the first try to begin it
         self._unused = self.pool.state_dict()
 
     def evaluate(self, agent: DreamerAgent, name: str | int, episodes: int) -> Evaluation:
@@ -111,6 +112,11 @@ class Evaluator:
 
         return self._run(act, ("random evaluation",), episodes)
 
+    def _seed_of(self, env: int, stream_episode: int) -> int:
+        """Another one after each reset that was lost, so that none is fatal by its seed."""
+        lost = stream_episode - self._first[env]
+        return self.seeds.integer(*self._name, self._playing[env], *([lost] if lost else []))
+
     def _run(self, policy: Policy, name: tuple[str | int, ...], episodes: int) -> Evaluation:
         self._name = name
         self.pool.load_state_dict(self._unused)
@@ -122,8 +128,10 @@ class Evaluator:
             free = [env for env in range(self.pool.num_envs) if env not in busy][:left]
             for env in free:
                 self._playing[env] = begun
+                self._first[env] = self.pool.streams[env].episode
                 begun, left = begun + 1, left - 1
             first = self.pool.begin(free)
+            lost += sum(self.pool.streams[env].episode - self._first[env] for env in free)
             # The policy acts for all; those that never play are shown what another one shows.
             records = records or [first[0][1]] * self.pool.num_envs
             for env, record in first:

@@ -104,6 +104,16 @@ class TestFacts:
         with pytest.raises(ComparisonError, match=r"is nothing and x; choose with suite\.clips=x"):
             check_facts(runs)
 
+    def test_facts_of_a_task_are_those_of_its_runs_alone(self):
+        def of(task, frames, **changes):
+            facts = {"suite.task.max_frames": frames}
+            return make_run(suite="atari100k", task=task, facts=facts, **changes)
+
+        check_facts([of("pong", "108000"), of("chopper", "5400"), of("pong", "108000", seed=1)])
+        runs = [of("pong", "108000"), of("chopper", "5400"), of("chopper", "108000", name="x")]
+        with pytest.raises(ComparisonError, match=r"and x can't .*max_frames of atari100k is 5400"):
+            check_facts(runs)
+
     def test_other_suites_may_differ(self):
         check_facts([make_run(facts={"a": "1"}), make_run(suite="crafter", facts={"a": "2"})])
 

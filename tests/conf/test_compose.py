@@ -26,7 +26,8 @@ SIZES = {
 NO_PAPER_PRESET = {
     *((algorithm, "probe") for algorithm in GROUPS["algorithm"]),
     *itertools.product(("dreamerv2", "dreamerpro"), ("atari100k", "crafter")),
-    *itertools.product(set(GROUPS["algorithm"]) - {"dreamerv2"}, ("dmc_remastered", "rlbench")),
+    *((algorithm, "rlbench") for algorithm in GROUPS["algorithm"] if algorithm != "dreamerv2"),
+    *itertools.product(("dreamerv3_2025", "dreamerpro"), ("dmc_remastered",)),
     *((algorithm, "minedojo") for algorithm in GROUPS["algorithm"] if algorithm != "dreamerv3"),
     ("dreamerpro", "metaworld"),
     ("dreamerv3", "natural_background"),

@@ -17,6 +17,7 @@ ORIGINALS = {
     ("dreamerv3", "metaworld_v2"): (255_000, 5000, 10_000, 5, 50, 50),
     ("dreamerv3", "minedojo"): (1_002_000, 2000, 10_000, 5, 16, 64),
     ("dreamerv3", "dmc"): (500_000, 1024, 10_000, 2, 16, 64),
+    ("dreamerv3", "dmc_remastered"): (500_000, 1024, 10_000, 2, 16, 64),
     ("dreamerv3_2025", "dmc"): (1_100_000, 1024, 20_000, 4, 16, 64),
     ("dreamerv3", "atari100k"): (101_000, 1024, 5000, 1, 16, 64),
     ("dreamerv3", "crafter"): (1_010_000, 1024, 20_000, 2, 16, 64),
@@ -84,10 +85,11 @@ def test_what_only_the_code_behind_the_papers_curves_has():
         ("dreamerv3_2025", "soft"),
     ],
 )
-def test_rlbench_learns_its_discount_where_the_algorithm_has_no_choice_of_its_own(
-    algorithm, chosen
+@pytest.mark.parametrize("env", ["atari100k", "crafter", "minedojo", "rlbench"])
+def test_suites_with_ends_learn_the_discount_where_the_algorithm_has_no_choice_of_its_own(
+    algorithm, chosen, env
 ):
-    pair = [f"algorithm={algorithm}", "env=rlbench"]
+    pair = [f"algorithm={algorithm}", f"env={env}"]
     assert compose(pair).choices["cont"] == chosen
     assert compose([*pair, "cont=constant"]).choices["cont"] == "constant"
     assert compose([f"algorithm={algorithm}", "env=dmc"]).choices["cont"] == (

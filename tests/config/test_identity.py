@@ -57,6 +57,27 @@ def test_everything_else_is(own):
         check_same_run("runs/x", CONFIG, with_(**own))
 
 
+def test_folders_of_pictures_and_videos_may_move_but_not_come_or_go():
+    old, new, none = ({"env": {"clips": clips}} for clips in ("/old", "/new", None))
+    check_same_run("runs/x", old, new)
+    assert changes(old, new) == {"env.clips": "/new"}
+    # Another folder asked for in a sweep is another run.
+    assert identity(old) != identity(new)
+    for one, other in ((old, none), (none, old)):
+        with pytest.raises(RunDirectoryError, match=r"differ in env\.clips"):
+            check_same_run("runs/x", one, other)
+    check_same_run("runs/x", {"env": {"textures": "a"}}, {"env": {"textures": "b"}})
+
+
+def test_the_order_of_what_varies_means_nothing():
+    one, other = ({"env": {"vary": vary}} for vary in (["bg", "floor"], ["floor", "bg"]))
+    check_same_run("runs/x", one, other)
+    assert changes(one, other) == {}
+    assert identity(one) == identity(other)
+    assert identity({"env": {"vary": ["bg"]}}) != identity(one)
+    assert identity({"a": [1, 2]}) != identity({"a": [2, 1]})
+
+
 def test_changes_names_what_differs():
     assert changes(CONFIG, with_(seed=True, training__rate=0.25)) == {
         "seed": True,

@@ -238,6 +238,12 @@ def test_zero_to_29_raw_frames_without_action_as_the_seed_says():
     assert len(env._ale.acts) == counts[7]
 
 
+def test_a_game_that_is_over_before_the_frames_without_action_are_begins_again():
+    env = make_fake(ends_at=5, max_noops=1000)
+    shown = {tuple(lit(env.reset(seed=seed)[0])) for seed in range(50)}
+    assert shown == {(n,) for n in range(5)}
+
+
 def test_without_a_seed_the_generator_goes_on():
     env = make_fake()
 

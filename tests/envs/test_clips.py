@@ -102,6 +102,17 @@ class TestSplit:
         assert [path.name for path in train] == ["a.avi", "b.avi"]
         assert evaluation == [tmp_path / "test" / "a.avi"]
 
+    @pytest.mark.parametrize(("there", "empty"), [("train", "test"), ("test", "train")])
+    def test_one_of_them_without_videos_is_refused(self, tmp_path, there, empty):
+        make_film(tmp_path / there / "a.avi", [1])
+        make_film(tmp_path / "b.avi", [1])
+        with pytest.raises(EnvError) as caught:
+            split_clips(find_clips(str(tmp_path)), str(tmp_path))
+        assert str(caught.value) == (
+            f"env.split: expected videos in {tmp_path / empty}, since {tmp_path / there} has some, "
+            f"got none; put some there, rename {there}, or take env.split=false"
+        )
+
     def test_one_clip_cannot_be_shared_out(self, tmp_path):
         with pytest.raises(EnvError, match=r"env\.split: expected 2 or more videos .*got 1; add"):
             split_clips([tmp_path / "only.mp4"], str(tmp_path))
@@ -112,6 +123,8 @@ class TestCheck:
         _, first = map(inspect_clip, find_clips(folder))
         assert (first.num_frames, first.width, first.height, first.fps) == (3, 48, 32, 25.0)
         assert first.readable
+        assert first.decoded is None
+        assert inspect_clip(first.path, count=True).decoded == 3
 
     def test_unreadable_files_are_counted_and_the_first_is_named(self, folder, capfd):
         for name in ("x", "y"):

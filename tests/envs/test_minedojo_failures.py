@@ -13,7 +13,7 @@ import pytest
 
 from harmony.envs.minedojo import MineDojo, check_packages, check_task
 from harmony.envs.suite import check_suite
-from harmony.errors import EnvError
+from harmony.errors import EnvError, SimulatorError
 from harmony.filelock import FileLock
 from tests import minedojo_fakes as fakes
 from tests.fakes import minedojo_world as meadow
@@ -70,8 +70,9 @@ def test_a_reset_that_fails_is_tried_again_in_another_world(make, plan, caplog):
 def test_too_many_failures_are_an_error(make, plan):
     plan(reset=["raise"] * 9)
     env = make(max_failures=3)
-    with pytest.raises(EnvError) as caught:
+    with pytest.raises(SimulatorError) as caught:
         env.reset(seed=1)
+    assert caught.value.final
     assert "Minecraft failed 3 times without finishing an episode" in str(caught.value)
     assert "env.max_failures; env minedojo: reset() raised Something went wrong" in str(
         caught.value
@@ -95,7 +96,7 @@ def test_failures_count_until_an_episode_comes_to_its_end(make, plan):
     assert env.step(STAY)[3]
     env.reset(seed=1)
     env.step(STAY)
-    with pytest.raises(EnvError, match="failed 2 times without finishing"):
+    with pytest.raises(SimulatorError, match="failed 2 times without finishing"):
         env.step(STAY)
 
 

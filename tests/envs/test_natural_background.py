@@ -1,15 +1,18 @@
 import itertools
-import sys
 
 import numpy as np
 import pytest
 
 from harmony.envs.dmc import DMC
-from harmony.envs.natural_background import NaturalBackground, is_background, show_behind, tags
+from harmony.envs.natural_background import (
+    NaturalBackground,
+    _texture,
+    is_background,
+    show_behind,
+    tags,
+)
 from harmony.envs.render import RenderQuality
 from harmony.envs.stream import EpisodeStream
-from harmony.envs.suite import check_suite
-from harmony.errors import EnvError
 from tests.envs.films import make_film
 
 pytestmark = pytest.mark.sim
@@ -159,6 +162,14 @@ class TestLook:
         env = make(folder, "lqr_lqr_2_1")
         play(env, 1, seed=0)
 
+    @pytest.mark.parametrize(("task", "dark"), [("walker_walk", 25), ("pendulum_swingup", 102)])
+    def test_the_lines_between_the_tiles_are_dark(self, folder, task, dark):
+        floor = _texture(make(folder, task)._env.physics.model, "grid")
+        assert (floor[[0, -1]] == floor[1, 1]).all()
+        assert (floor[:, [0, -1]] == floor[1, 1]).all()
+        assert floor[1, 1].tolist() == [25, 25, dark]
+        assert (floor[1:-1, 1:-1, 0] == 51).mean() == 0.5
+
     def test_two_looks_do_not_disturb_each_other(self, folder):
         alone = make(folder, "reacher_easy", look="stock").reset(seed=1)[0]["image"]
         stock = make(folder, "reacher_easy", look="stock")
@@ -209,7 +220,7 @@ class TestPlaying:
 
     def test_the_position_outlives_episodes_in_the_state(self, folder, shown):
         used, loaded = make(folder, num_frames=30), make(folder, num_frames=30)
-        assert used.state_dict() == {"seed": -1, "position": 0}
+        assert used.state_dict().items() >= {"seed": -1, "position": 0}.items()
         play(used, 3, seed=5)
         state = used.state_dict()
         assert state["seed"] == 5
@@ -283,41 +294,6 @@ class TestPlaying:
         for grey, expected in ((False, (200, 100, 0)), (True, (118, 118, 118))):
             image = make(str(tmp_path / "red"), grey=grey).reset(seed=0)[0]["image"]
             np.testing.assert_allclose(image[0, 0], expected, atol=4)
-
-
-class TestBadInput:
-    def test_a_folder_without_videos(self, tmp_path):
-        with pytest.raises(EnvError, match=r"env\.clips: expected videos .* found none; put some"):
-            make(str(tmp_path))
-
-    def test_an_unreadable_file(self, folder, tmp_path):
-        (tmp_path / "clips" / "0_bad.mp4").write_bytes(b"no video")
-        with pytest.raises(EnvError, match=r"1 of 7 videos can't be read, .*0_bad\.mp4; remove"):
-            make(folder)
-
-    def test_it_is_found_before_a_run_begins(self, folder, tmp_path):
-        target = f"{MODULE}.NaturalBackground"
-        check_suite(target, {"task": "walker_walk", "clips": folder, "split": True})
-        for clip in range(1, 6):
-            (tmp_path / "clips" / f"{clip}.avi").unlink()
-        check_suite(target, {"task": "walker_walk", "clips": folder, "split": False})
-        with pytest.raises(EnvError, match=r"env\.split: expected 2 or more videos"):
-            check_suite(target, {"task": "walker_walk", "clips": folder, "split": True})
-        with pytest.raises(EnvError, match=r"env\.clips: expected a folder"):
-            check_suite(target, {"task": "walker_walk", "clips": f"{folder}/nowhere"})
-
-    def test_numbers_and_tasks(self, folder):
-        with pytest.raises(EnvError, match=r"env\.num_frames: expected 1 or more, got 0"):
-            make(folder, num_frames=0)
-        with pytest.raises(EnvError, match="did you mean walker_"):
-            make(folder, "walker_fly")
-        with pytest.raises(EnvError, match=r"env\.camera: expected 0 to 1 for cheetah_run, got 9"):
-            make(folder, "cheetah_run", camera=9)
-
-    def test_a_missing_simulator(self, monkeypatch, folder):
-        monkeypatch.setitem(sys.modules, "dm_control", None)
-        with pytest.raises(EnvError, match="'dm_control' is missing"):
-            make(folder)
 
 
 def test_results_with_other_clips_or_looks_are_told_apart():

@@ -221,20 +221,6 @@ def test_episodes_of_a_simulator_that_does_not_repeat_itself_are_not_brought_bac
     assert loaded.open == []
 
 
-@pytest.mark.parametrize("at", [0, 3])
-def test_an_episode_is_given_up_whose_simulator_fails_on_the_way_back(open_pool, at):
-    """In the process of the run, where an `EnvError` is all that tells it."""
-    saved = open_pool(InProcess)
-    play(saved, 4)
-    loaded = open_pool(InProcess, make=fragile.Refusing, refuses=[seed_of(1, 0)], at=at)
-    assert loaded.load_state_dict(saved.state_dict()) == [1]
-    assert loaded.open == [0]
-    assert [stream.episode for stream in loaded.streams] == [0, 1]
-    assert [env for env, _ in loaded.begin([0, 1])] == [1]
-    told = play(loaded, 2)
-    assert [env for env, _ in told] == [0, 1, 0, 1]
-
-
 def test_environments_before_one_that_can_not_be_made_are_closed(tmp_path):
     made = []
 

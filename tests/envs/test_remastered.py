@@ -11,8 +11,9 @@ from harmony.envs.dmc import TASKS as SUITE
 from harmony.envs.remastered import TASKS, DMCRemastered, _stand_ins, check_task
 from harmony.envs.remastered_factors import FACTORS, draw_look, draw_view
 from harmony.envs.render import RenderQuality
+from harmony.envs.suite import check_suite
 from harmony.envs.textures import GeneratedTextures
-from harmony.errors import EnvError
+from harmony.errors import CheckpointError, EnvError
 
 FAST = RenderQuality(0, 0, cast_shadows=False, reflection=False)
 FAITHFUL = RenderQuality(512, 4, cast_shadows=True, reflection=True)
@@ -54,6 +55,40 @@ def test_an_unknown_factor_is_one_line():
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(EnvError, match=r"^env\.textures: expected the folders skies and floors"):
         make(textures=str(tmp_path / "none"))
+
+
+def test_wrong_pictures_and_factors_are_found_before_a_run_begins(tmp_path):
+    target = "harmony.envs.remastered.DMCRemastered"
+    good = {"task": "walker_run", "textures": None, "vary": ["bg", "floor"]}
+    check_suite(target, good)
+    with pytest.raises(EnvError, match=r"^env\.textures: expected the folders skies and floors"):
+        check_suite(target, {**good, "textures": str(tmp_path / "none")})
+    with pytest.raises(EnvError, match=r"^env\.vary: .* got 'sky'$"):
+        check_suite(target, {**good, "vary": ["sky"]})
+    with pytest.raises(EnvError, match=r"^env\.vary: expected each factor once, got bg twice"):
+        check_suite(target, {**good, "vary": ["bg", "floor", "bg"]})
+
+
+def make_pictures(folder, count):
+    for name in ("skies", "floors"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for value in range(count):
+            Image.new("RGB", (9, 9), (value, 0, 0)).save(folder / name / f"{value:02d}.png")
+    return str(folder)
+
+
+def test_a_run_that_goes_on_has_the_pictures_that_it_began_with(tmp_path):
+    began = make(textures=make_pictures(tmp_path / "a", 10), observation="vector")
+    state = began.state_dict()
+    moved = make(textures=make_pictures(tmp_path / "b", 10), observation="vector")
+    moved.load_state_dict(state)
+    moved.load_state_dict({})  # of a version that did not write it down
+    for other in (make_pictures(tmp_path / "c", 11), None):
+        with pytest.raises(
+            CheckpointError, match=r"^env\.textures: expected the pictures that .* g"
+        ):
+            make(textures=other, observation="vector").load_state_dict(state)
+    assert make(observation="vector").state_dict() == {"textures": 0}
 
 
 def test_generated_pictures_say_once_that_they_stand_in(caplog):

@@ -9,7 +9,7 @@ import pytest
 
 from harmony.envs.rlbench import RLBench, check_task
 from harmony.envs.worlds import rlbench as world_file
-from harmony.errors import EnvError
+from harmony.errors import EnvError, SimulatorError
 from tests.rlbench_fakes import FAKES, WORLD, importable
 
 FAILURES = ("IKError", "ConfigurationPathError", "InvalidActionError")
@@ -119,7 +119,7 @@ def test_the_world_asks_for_the_papers_settings(world):
     assert made._env._shaped_rewards
     assert not made._env._obs_config.low_dim
     assert made._env._action_mode.arm_action_mode._absolute_mode is False
-    image = made.reset(1)
+    image = made.reset(1)["image"]
     assert (image.shape, image.dtype) == ((24, 24, 3), np.uint8)
 
 
@@ -182,9 +182,11 @@ def test_the_seed_decides_whatever_the_generator_was_before(world):
     images = []
     for before in (1, 2):
         np.random.seed(before)  # noqa: NPY002  (RLBench uses it)
-        images.append([made.reset(7)] + [made.step(a, 2)["image"] for a in random_actions(3)])
+        images.append(
+            [made.reset(7)["image"]] + [made.step(a, 2)["image"] for a in random_actions(3)]
+        )
     np.testing.assert_array_equal(images[0], images[1])
-    assert (made.reset(8) != images[0][0]).any()
+    assert (made.reset(8)["image"] != images[0][0]).any()
 
 
 def test_success_ends_the_repeat_and_the_episode(world, make):
@@ -244,6 +246,30 @@ def test_what_cannot_be_carried_out_ends_the_episode(make, monkeypatch, caplog):
     assert env.failures == 2
 
 
+def test_a_task_that_finds_no_place_is_placed_again_and_counted(make, monkeypatch, caplog):
+    monkeypatch.setenv("FAKE_RLBENCH_MISPLACE", "2")
+    env = make(image_size=16)
+    with caplog.at_level(logging.INFO):
+        _, info = env.reset(seed=2)
+    assert info["failures"] == env.failures == 2
+    assert "TaskEnvironmentError: Could not place the task in reset 2" in caplog.text
+    again, _ = env.reset(seed=2)
+    assert env.failures == 2
+    monkeypatch.delenv("FAKE_RLBENCH_MISPLACE")
+    np.testing.assert_array_equal(again["image"], make(image_size=16).reset(seed=2)[0]["image"])
+
+
+def test_a_task_that_never_finds_a_place_is_a_failure_of_the_simulator(make, monkeypatch):
+    monkeypatch.setenv("FAKE_RLBENCH_MISPLACE", "10")
+    env = make()
+    with pytest.raises(
+        SimulatorError, match=r"reset\(\) raised .*Could not place the task"
+    ) as lost:
+        env.reset(seed=2)
+    assert "TaskEnvironmentError" in lost.value.printed
+    env.reset(seed=3)
+
+
 def test_a_first_step_that_fails_shows_the_first_picture(env):
     image = env.reset(seed=2)[0]["image"]
     observation, *rest, info = env.step(np.zeros(6))  # a wrong shape is an InvalidActionError
@@ -265,7 +291,7 @@ def test_the_count_of_failures_outlives_episodes(env):
 def test_other_errors_are_not_taken_for_ends(env):
     before = env.failures
     env.reset(seed=0)
-    with pytest.raises(EnvError, match=r"step\(\) raised ValueError"):
+    with pytest.raises(SimulatorError, match=r"step\(\) raised ValueError"):
         env.step(np.full(8, np.nan))
     assert env.failures == before
 
@@ -298,6 +324,6 @@ def test_two_environments_have_two_simulators(make, world):
 def test_a_worker_that_is_gone_is_replaced_at_the_next_reset(env):
     image = env.reset(seed=4)[0]["image"]
     env._bridge._end()
-    with pytest.raises(EnvError, match="its worker is gone"):
+    with pytest.raises(SimulatorError, match="its worker is gone"):
         env.step(NOTHING)
     np.testing.assert_array_equal(env.reset(seed=4)[0]["image"], image)

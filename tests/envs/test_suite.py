@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harmony.envs import dmc, metaworld
-from harmony.envs.suite import check_suite, suite_tags
+from harmony.envs.suite import check_suite, suite_modules, suite_tags
 from harmony.errors import EnvError
 
 
@@ -62,7 +62,17 @@ def test_a_suite_says_what_results_must_have_in_common():
     assert newer == {"version": "v3", "reward_version": "v2", "horizon": "500"}
     older = suite_tags("harmony.envs.metaworld_v2.MetaWorldV2", arguments)
     assert older == newer | {"version": "v2"}
+    games = {"max_frames": 5400, "action_repeat": 4}
+    assert suite_tags("harmony.envs.atari100k.Atari100K", games) == {
+        "action_repeat": "4", "sticky_actions": "no", "task.max_frames": "5400",
+    }  # fmt: skip
+    assert suite_tags("harmony.envs.crafter.Crafter", arguments) == {"time_limit": "250"}
     assert suite_tags("harmony.envs.probe.ConstantReward", {}) == {}
+
+
+def test_a_suite_names_the_modules_that_it_needs():
+    assert suite_modules("harmony.envs.atari100k.Atari100K") == ("ale_py", "cv2")
+    assert suite_modules("harmony.envs.probe.ConstantReward") == ()
 
 
 def test_no_simulator_is_imported():

@@ -1,4 +1,6 @@
 import itertools
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,40 @@ def test_an_image_that_can_not_be_read(folder, damage):
     assert one_line(folder) == (
         f"env.textures: expected an image, got {path}, which can't be read; remove it"
     )
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
+def test_an_image_of_another_kind_that_was_cut(folder, suffix):
+    path = folder / "floors" / f"07{suffix}"
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(image).save(path)
+    PhotoTextures(folder)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])  # the same name again: the size tells
+    assert one_line(folder).endswith(f"got {path}, which can't be read; remove it")
+
+
+def test_each_picture_is_read_once_in_a_process(folder, monkeypatch):
+    PhotoTextures(folder)
+    monkeypatch.setattr(Image, "open", lambda path: pytest.fail(f"{path} was read again"))
+    PhotoTextures(folder)
+
+
+def test_the_home_directory_is_found(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert PhotoTextures(Path("~") / folder.name).num_skies == 12
+
+
+def test_the_digest_says_which_pictures_these_are(folder, tmp_path_factory):
+    before = PhotoTextures(folder).digest
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved"
+    shutil.copytree(folder, moved)
+    assert PhotoTextures(moved).digest == before
+    (moved / "skies" / "00.png").rename(moved / "skies" / "12.png")
+    assert PhotoTextures(moved).digest != before
+    Image.new("RGB", (9, 9), (0, 0, 1)).save(folder / "skies" / "00.png")
+    assert PhotoTextures(folder).digest != before
+    assert 0 < before < 2**60
 
 
 def test_an_image_that_is_damaged_later(folder):

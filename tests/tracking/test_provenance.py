@@ -1,5 +1,6 @@
 import re
 import subprocess
+from importlib import metadata
 
 import pytest
 
@@ -12,12 +13,19 @@ def test_everything_is_text_and_the_important_is_there():
     assert all(isinstance(value, str) for value in found.values())
     assert set(found) == {
         *("git_commit", "git_dirty", "git_diff", "hostname", "cpu", "cores", "ram_gb", "gpu"),
-        *("harmony", "python", "torch", "numpy", "mujoco", "metaworld", "mlflow"),
+        *("harmony", "python", "torch", "numpy", "gymnasium", "mujoco", "metaworld", "mlflow"),
     }
     for key in ("hostname", "python", "numpy", "torch", "harmony"):
         assert found[key]
     assert int(found["cores"]) >= 1
     assert float(found["ram_gb"]) > 0
+
+
+def test_packages_of_a_suite_are_told_by_the_names_that_pip_knows():
+    found = provenance.provenance(["PIL", "yaml", "no_such_module"])
+    assert found["pillow"] == metadata.version("pillow")
+    assert found["PyYAML"] == metadata.version("pyyaml")
+    assert set(found) == {*provenance.provenance(), "pillow", "PyYAML"}
 
 
 def test_without_git_nothing_fails(monkeypatch):

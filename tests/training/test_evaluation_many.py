@@ -82,6 +82,25 @@ def test_another_episode_takes_the_place_of_one_that_was_lost(evaluator):
     assert found.frames[:, 0, 0, 0].tolist() == list(range(len(found.frames)))
 
 
+def test_another_episode_takes_the_place_of_one_whose_simulator_was_lost_here(evaluator):
+    seeds = seeds_of(6)
+    used = evaluator(InProcess, 2, env=fragile.Refusing, refuses=[seeds[0], seeds[3]])
+    found = used.evaluate(tiny.agent(), NAME, 4)
+    assert [e.length for e in found.episodes] == lengths([seeds[k] for k in (1, 2, 4, 5)])
+    assert found.lost == 2
+    assert found.frames[:, 0, 0, 0].tolist() == list(range(len(found.frames)))
+
+
+@pytest.mark.parametrize("kind", [InProcess, Spawned])
+def test_a_reset_that_is_lost_is_tried_with_another_seed(evaluator, kind):
+    seeds = seeds_of(3)
+    used = evaluator(kind, 2, env=fragile.Refusing, refuses=[seeds[1]], at=0)
+    found = used.evaluate(tiny.agent(), NAME, 3)
+    seeds[1] = Seeds(0).integer("evaluation", NAME, 1, 1)
+    assert [e.length for e in found.episodes] == lengths(seeds)
+    assert found.lost == 1
+
+
 def test_the_same_evaluation_again_is_the_same_whatever_was_lost_before(evaluator):
     seeds = seeds_of(4)
     used = evaluator(Spawned, 2, raises=[seeds[1]])

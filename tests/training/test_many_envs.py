@@ -33,13 +33,13 @@ def seed_of(env, episode):
     return Seeds(0).integer("env", env, episode)
 
 
-def make(run_dir, *overrides, stop=None, **trouble):
+def make(run_dir, *overrides, stop=None, env=fragile.Fragile, **trouble):
     """A trainer whose episodes end at uneven times, with trouble in those of training."""
 
     def factory(config, *, evaluation=False):
         given = {key: value for key, value in config["env"].items() if key[0] != "_"}
         seeds = {} if evaluation else trouble
-        return functools.partial(fragile.Fragile, **given, **seeds, uneven=True)
+        return functools.partial(env, **given, **seeds, uneven=True)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harmony.build.env_factory", factory)
@@ -240,6 +240,24 @@ def test_stopped_and_continued_with_lost_workers(tmp_path):
     assert_same(finish(tmp_path / "stopped", *THREE, SPAWN, stops=(40, 30), **trouble), one)
 
 
+def test_stopped_and_continued_with_lost_simulators_in_the_process(tmp_path):
+    refuses = [seed_of(0, 1), seed_of(1, 1), seed_of(2, 0), seed_of(2, 1)]
+    trouble = {"env": fragile.Refusing, "refuses": refuses}
+    trainer = make(tmp_path / "calm", *THREE, **trouble)
+    trainer.run()
+    assert trainer.pool.restarts == 4
+    episodes = check_replay(trainer)
+    for env, episode in ((0, 1), (1, 1), (2, 0), (2, 1)):
+        assert len(episodes[env][episode]) == 3
+        assert episodes[env][episode][-1]["is_last"]
+    rows = [row["env/restarts"] for row in tiny.rows(tmp_path / "calm") if "env/restarts" in row]
+    assert rows[-1] == 4
+    calm = tiny.final_state(trainer)
+    assert_same(finish(tmp_path / "stopped", *THREE, stops=(40, 30), **trouble), calm)
+    # Workers lose the same episodes.
+    assert_same(finish(tmp_path / "spawned", *THREE, SPAWN, **trouble), calm)
+
+
 def test_workers_killed_from_outside(tmp_path):
     class Killer(tiny.StopAt):
         def check(self):
@@ -272,6 +290,17 @@ def test_the_command_ends_with_the_workers_own_error(tmp_path, monkeypatch, caps
     assert "in _trouble" in error
     assert why in error
     assert (tmp_path / "run" / "envs" / "env-0.log").read_text().count("Traceback") == 3
+
+
+def test_the_command_ends_with_the_simulators_own_words(tmp_path, monkeypatch, capsys):
+    seeds = [seed_of(0, episode) for episode in range(3)]
+    factory = functools.partial(fragile.Refusing, image_size=8, length=10, refuses=seeds)
+    monkeypatch.setattr("harmony.build.env_factory", lambda *_, **__: factory)
+    assert main([*tiny.overrides_of(), f"run_dir={tmp_path / 'run'}"]) == 1
+    shown = " ".join(" ".join(capsys.readouterr()).split())
+    assert "error: env 0, episode 2: env fragile: step() gave no answer; 3 times in a row" in shown
+    assert f"no licence for {seeds[2]}" in shown
+    assert "SimulatorError" in (tmp_path / "run" / "error.txt").read_text()
 
 
 def test_no_environment_is_refused_before_a_directory_is_made(tmp_path, capsys):

@@ -25,6 +25,9 @@ LIBRARIES = "LD_LIBRARY_PATH"
 PLUGINS = "QT_QPA_PLATFORM_PLUGIN_PATH"
 """Environment variables that name this folder."""
 
+ATTEMPTS = 10
+"""Of a reset to place the task, each of which RLBench makes of many of its own; ours."""
+
 _TRIES, _PAUSE_S = 3, 0.2
 _DOCS = "docs/rlbench.md"
 _RLBENCH = "git+https://github.com/stepjam/RLBench.git"
@@ -194,10 +197,11 @@ class World:
 
     def __init__(self, task: str, image_size: int) -> None:
         from pyrep.errors import ConfigurationPathError, IKError
-        from rlbench.backend.exceptions import InvalidActionError
+        from rlbench.backend.exceptions import InvalidActionError, TaskEnvironmentError
         from rlbench.tasks import ReachTarget
 
         self._failures = (IKError, ConfigurationPathError, InvalidActionError)
+        self._misplaced = TaskEnvironmentError
         self._env = _launch(image_size)
         made = {"reach_target": lambda: ReachTarget, "push_button": push_button_class}[task]()
         self._task = self._env.get_task(made)
@@ -206,18 +210,30 @@ class World:
         """Of an action."""
         return [int(side) for side in self._env.action_shape]
 
-    def reset(self, seed: int) -> np.ndarray:
+    def reset(self, seed: int) -> dict[str, Any]:
         """Begins an episode that the seed decides.
+
+        Where RLBench finds no place for the task, what the generator gives next decides instead;
+        the last of the attempts raises.
 
         Args:
             seed: in [0, 2**32).
 
         Returns:
-            The picture, uint8 (S, S, 3).
+            `image`: the picture, uint8 (S, S, 3). `failures`: what RLBench said of each attempt
+            before.
         """
         np.random.seed(seed)  # noqa: NPY002 - RLBench has no other
-        _, observation = self._task.reset()
-        return _picture(observation)
+        failures: list[str] = []
+        while True:
+            try:
+                _, observation = self._task.reset()
+            except self._misplaced as error:
+                failures.append(f"{type(error).__name__}: {error}")
+                if len(failures) == ATTEMPTS:
+                    raise
+            else:
+                return {"image": _picture(observation), "failures": failures}
 
     def step(self, action: np.ndarray, repeat: int) -> dict[str, Any]:
         """Takes up to `repeat` env steps, until one is the last.

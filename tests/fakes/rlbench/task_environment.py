@@ -1,7 +1,7 @@
 import numpy as np
 
 from rlbench.backend.exceptions import TaskEnvironmentError
-from rlbench.inject import fail_where_asked
+from rlbench.inject import fail_where_asked, misplace_where_asked
 
 
 class TaskEnvironment:
@@ -22,6 +22,7 @@ class TaskEnvironment:
         self._shaped_rewards = shaped_rewards
         self._variation_number = 0
         self._env_steps = None
+        self._resets = 0
         scene.load(task)
 
     def set_variation(self, v):
@@ -35,6 +36,8 @@ class TaskEnvironment:
     def reset(self, demo=None):
         assert demo is None
         descriptions = self._scene.begin(self._variation_number)
+        self._resets += 1
+        misplace_where_asked(self._resets)
         self._env_steps = 0
         return descriptions, self._scene.get_observation()
 
