@@ -287,4 +287,4 @@ def test_a_start_that_fails_closes_its_simulators(monkeypatch, tmp_path):
     monkeypatch.setattr(EnvPool, "close", lambda _: closed.append("pool"))
     with pytest.raises(CheckpointError, match="none is whole"):
         run(tmp_path / "run")
-    assert closed == ["pool"]
+    assert closed == ["pool", "pool"]  # of training, of evaluations

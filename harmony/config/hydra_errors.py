@@ -68,18 +68,19 @@ def _wrong_key(key: str, text: str, tree: DictConfig) -> ConfigError:
             return _no_such_key(key, ".".join(sections[:depth]), section, parent)
         parent = child
     near = difflib.get_close_matches(last, [str(k) for k in parent], n=1, cutoff=0.8)
-    if not near and (elsewhere := _section_with(last, tree)):
+    if not near and (elsewhere := _section_with(last, ".".join(sections), tree)):
         return ConfigError(f"{key}: there is no such key; did you mean '{elsewhere}.{last}'?")
     return _no_such_key(key, ".".join(sections), last, parent)
 
 
-def _section_with(key: str, tree: DictConfig) -> str | None:
-    """Return the first section that has a key of exactly that name."""
+def _section_with(key: str, asked: str, tree: DictConfig) -> str | None:
+    """Return the section that has a key of exactly that name, the one most like what was asked."""
+    found = []
     for name in tree:
         section = OmegaConf.select(tree, str(name), throw_on_missing=False)
         if name != "hydra" and isinstance(section, DictConfig) and key in section:
-            return str(name)
-    return None
+            found.append(str(name))
+    return next(iter(difflib.get_close_matches(asked, found, n=1)), found[0] if found else None)
 
 
 def _no_such_key(key: str, section: str, name: str, parent: DictConfig) -> ConfigError:
