@@ -4,6 +4,8 @@ Looks at the machine and at every suite, or at those that are named: what is ins
 that installs what is missing, and whether it runs: each suite is made, drawn, reset and stepped in
 a process of its own. Nothing is changed and nothing is trained.
 
+With tasks=true it prints the names of a suite's tasks instead, one a line.
+
 Exit code: 0 what was asked for works, 1 something that was asked for does not, 2 a mistake in the
 command. Without env= nothing is asked for by name.
 """
@@ -25,10 +27,14 @@ from harmony.config.compose import compose
 from harmony.doctor_machine import Fact, facts
 from harmony.doctor_show import show
 from harmony.doctor_suites import Suite, check_asked, examine, suite_names
+from harmony.envs.tasks import tasks_of
 from harmony.errors import ConfigError
-from harmony.stored_run import number, split_arguments
+from harmony.stored_run import number, one_of, split_arguments
 
-USAGE = "python -m harmony.doctor [env=ENV[,ENV ...]] [timeout=120] [--json] [KEY=VALUE ...]"
+USAGE = (
+    "python -m harmony.doctor [env=ENV[,ENV ...]] [timeout=120] [--json] [KEY=VALUE ...], "
+    "or python -m harmony.doctor env=ENV tasks=true"
+)
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ class Request:
         overrides: of the configuration, besides `env=`.
         timeout: seconds that trying a suite may take.
         as_json: write JSON.
+        tasks: write the names of the tasks of the only env, and nothing else.
     """
 
     envs: list[str]
     overrides: list[str]
     timeout: float
     as_json: bool
+    tasks: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -58,19 +66,51 @@ def parse(arguments: Sequence[str]) -> Request:
     if unknown := [option for option in options if option != "--json"]:
         raise ConfigError(f"{unknown[0]}: no such option; usage: {USAGE}")
     rest = [argument for argument in arguments if argument not in options]
-    own, overrides = split_arguments(rest, {"env": "", "timeout": "120"})
+    own, overrides = split_arguments(rest, {"env": "", "timeout": "120", "tasks": "false"})
     envs = [name for name in own["env"].split(",") if name]
     if not envs and any(override.startswith("env.") for override in overrides):
         raise ConfigError("keys of an env need env=ENV, which says of which")
     if not envs:
         compose(overrides)
     check_asked(envs, overrides)
+    tasks = one_of("tasks", own["tasks"], ("false", "true")) == "true"
+    if tasks and len(envs) != 1:
+        raise ConfigError(f"tasks=true needs env=ENV, one env, got {len(envs)}")
     return Request(
         envs=envs,
         overrides=overrides,
         timeout=number("timeout", own["timeout"], least=1.0),
         as_json=bool(options),
+        tasks=tasks,
     )
+
+
+def report_tasks(request: Request) -> None:
+    """Writes the names of the tasks of a suite.
+
+    Raises:
+        ConfigError: it has none to choose from.
+    """
+    (env,) = request.envs
+    names = tasks_of(env)
+    if not names:
+        raise ConfigError(f"env={env} has no tasks to choose from")
+    text = json.dumps(names) if request.as_json else "\n".join(names)
+    sys.stdout.write(f"{text}\n")
+
+
+def report(request: Request) -> int:
+    """Writes what was found; the exit code is as in the head of this file."""
+    found, suites = diagnose(request)
+    if request.as_json:
+        written = {
+            "machine": [fact._asdict() for fact in found],
+            "suites": [asdict(suite) for suite in suites],
+        }
+        sys.stdout.write(json.dumps(written, indent=2) + "\n")
+    else:
+        show(found, suites, sys.stdout)
+    return 0 if works(request, found, suites) else 1
 
 
 def examine_all(request: Request) -> Iterator[Suite]:
@@ -110,16 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with _silent(logging.getLogger("harmony")), report_errors() as outcome:
         request = parse(arguments)
-        found, suites = diagnose(request)
-        if request.as_json:
-            report = {
-                "machine": [fact._asdict() for fact in found],
-                "suites": [asdict(suite) for suite in suites],
-            }
-            sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        if request.tasks:
+            report_tasks(request)
         else:
-            show(found, suites, sys.stdout)
-        outcome.code = 0 if works(request, found, suites) else 1
+            outcome.code = report(request)
     return outcome.code
 
 

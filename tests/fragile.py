@@ -11,7 +11,7 @@ from harmony.errors import EnvError, SimulatorError
 
 @dataclass(kw_only=True, eq=False)
 class Fragile(CountingEnv):
-    """Counts, until something happens at step `at` of an episode with one of the seeds.
+    """Counts and tallies, until something happens at step `at` of an episode with one of the seeds.
 
     Attributes:
         die: seeds of episodes in which the process is killed.
@@ -44,7 +44,14 @@ class Fragile(CountingEnv):
     def step(self, action):
         time.sleep(self.pause * (self._seed % 3))
         self._trouble(self._t + 1)
-        return super().step(action)
+        *told, info = super().step(action)
+        if self._t == self.length:
+            info["tally"] = {"blue": self._blue}
+        return *told, info
+
+    @staticmethod
+    def tally_scores(means):
+        return {"mean_blue": means["blue"]}
 
     def _trouble(self, step):
         if step != self.at:

@@ -41,6 +41,8 @@ class TestParse:
             ("timeout=soon", "timeout must be a number"),
             ("env.task=walker_walk", "keys of an env need env=ENV"),
             ("rendr=fast", "rendr"),
+            ("tasks=true", "tasks=true needs env=ENV, one env, got 0"),
+            ("tasks=yes", "tasks must be false or true, got 'yes'"),
         ],
     )
     def test_a_mistake_is_one_line_and_exit_code_2(self, capsys, argument, message):
@@ -50,10 +52,29 @@ class TestParse:
         assert error.count("\n") == 1
 
     def test_a_task_of_another_suite_is_a_mistake(self):
-        with pytest.raises(EnvError, match="expected one of the 50 tasks"):
+        with pytest.raises(EnvError, match=r"50 tasks .* walker_walk is a task of env=dmc, "):
             parse(["env=metaworld", "env.task=walker_walk"])
         with pytest.raises(ConfigError, match=r"env\.lenght"):
             parse(["env=probe", "env.lenght=3"])
+
+
+class TestTasks:
+    @pytest.mark.parametrize(
+        ("env", "first", "count"),
+        [("dmc", "acrobot_swingup", 51), ("metaworld_v2", "assembly", 50), ("minedojo", "", 1)],
+    )
+    def test_one_a_line_and_nothing_else(self, capsys, env, first, count):
+        assert main([f"env={env}", "tasks=true"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == count
+        assert lines[0].startswith(first)
+        assert main([f"env={env}", "tasks=true", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == lines
+
+    def test_a_suite_without_tasks_says_so(self, capsys):
+        assert main(["env=probe", "tasks=true"]) == 2
+        assert capsys.readouterr().err == "error: env=probe has no tasks to choose from\n"
+        assert main(["env=probe,dmc", "tasks=true"]) == 2
 
 
 class TestExitCode:

@@ -151,7 +151,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: it is not; names the nearest ones.
     """
-    check_name(task, [*TASKS, *ALIASES], "Atari 100K")
+    check_name(task, TASKS, "Atari 100K", aliases=ALIASES, env="atari100k")
 
 
 def tags(arguments: Mapping[str, Any]) -> dict[str, str]:

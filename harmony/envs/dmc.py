@@ -196,7 +196,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: it has not; names the nearest ones.
     """
-    check_name(task, [*TASKS, *ALIASES], "dm_control")
+    check_name(task, TASKS, "dm_control", aliases=ALIASES, env="dmc")
 
 
 def _joint_state(model: Any, data: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - MuJoCo's

@@ -11,6 +11,7 @@ _PROBE = (
     "print('%d.%d' % sys.version_info[:2], u.find_spec('numpy') is not None)"
 )
 _PROBE_S = 60.0
+_GUIDES = {"minedojo": "docs/minedojo.md", "rlbench": "docs/rlbench.md"}  # else docs/bridge.md
 
 
 def find_interpreter(python: str | None, version: str | None, name: str) -> str:
@@ -28,7 +29,7 @@ def find_interpreter(python: str | None, version: str | None, name: str) -> str:
         EnvError: something of this is not so; says what to do.
     """
     wanted = f"env {name}: env.python must be a Python {version or 3} with the simulator, "
-    cure = "; docs/bridge.md tells how to make one"
+    cure = f"; {_GUIDES.get(name, 'docs/bridge.md')} tells how to make one"
     if not python:
         raise EnvError(f"{wanted}got none{cure}")
     path = shutil.which(Path(python).expanduser())

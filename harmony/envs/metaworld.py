@@ -199,7 +199,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: it has not; names the nearest ones.
     """
-    check_name(task, TASKS, "Meta-World")
+    check_name(task, TASKS, "Meta-World", env="metaworld")
 
 
 def tags(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,8 @@ the first picture of an episode depends on the episode before.
 """
 
 import dataclasses
+import hashlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -25,13 +27,21 @@ from harmony.errors import EnvError
 
 CAMERAS = ("topview", "corner", "corner2", "corner3", "behindGripper", "gripperPOV")
 """Cameras of every task."""
+TASKS = metaworld.TASKS
+"""Names as in version 3."""
 PYTHON, CHECKOUT = "METAWORLD_V2_PYTHON", "METAWORLD_V2_CHECKOUT"
 """Environment variables that stand in for the keys `python` and `checkout`."""
 
+log = logging.getLogger(__name__)
+
 _COMMIT = "a0009ed"
+# Of that commit's sources, as `_digest` makes it.
+_DIGEST = "789b34dba240f975ae28abf478db802e595d769a0df01597c176926c84127fa6"
 _VERSION = "3.10"
 _WORLD = Path(__file__).parent / "worlds" / "metaworld_v2.py"
 _ENTRY = Path("metaworld", "envs", "__init__.py")
+_SOURCES = (".py", ".xml")
+_UNUSED = "assets_v1"  # models of version 1
 
 
 class MetaWorldV2(gymnasium.Env[Any, np.ndarray]):
@@ -168,14 +178,21 @@ def check_task(task: str) -> None:
 def tags(arguments: Mapping[str, Any]) -> dict[str, str]:
     """What results must have in common to be compared.
 
+    `source` is the commit of the checkout, or "modified" with the beginning of another digest where
+    its tasks, rewards or models are not those of the commit. Without a checkout there is none.
+
     Args:
         arguments: of the constructor.
     """
-    return metaworld.tags(arguments) | {"version": "v2"}
+    source = _source(arguments.get("checkout"), arguments.get("world"))
+    told = {"source": source} if source else {}
+    return metaworld.tags(arguments) | {"version": "v2"} | told
 
 
 def check_packages(arguments: Mapping[str, Any]) -> None:
     """Says whether interpreter and sources are there, without starting anything.
+
+    A warning says so where the sources are not those of the commit.
 
     Args:
         arguments: of `MetaWorldV2`.
@@ -184,8 +201,15 @@ def check_packages(arguments: Mapping[str, Any]) -> None:
         EnvError: one is missing, or the wrong one; says how to get it.
     """
     world = arguments.get("world")
-    _find_checkout(arguments.get("checkout"), world)
+    checkout = _find_checkout(arguments.get("checkout"), world)
     _find_python(arguments.get("python"), world)
+    source = _source(checkout, world)
+    if source not in (None, _COMMIT):
+        log.warning(
+            "%s: what is in metaworld/envs is not Meta-World at %s, so results may not be "
+            "comparable: they are tagged suite.source=%s",
+            checkout, _COMMIT, source,
+        )  # fmt: skip
 
 
 def _version(world: str | None) -> str | None:
@@ -207,3 +231,25 @@ def _find_checkout(checkout: str | None, world: str | None) -> str:
         f"env.checkout: expected a folder with Meta-World's sources at {_COMMIT}, with {_ENTRY} "
         f"in it, got {checkout}; docs/bridge.md tells how to get it"
     )
+
+
+def _source(checkout: str | None, world: str | None) -> str | None:
+    """The tag of the sources; None for a stand-in, and where there are none."""
+    folder = Path(checkout or os.environ.get(CHECKOUT) or "").expanduser()
+    if world or not (folder / _ENTRY).is_file():
+        return None
+    digest = _digest(folder)
+    return _COMMIT if digest == _DIGEST else f"modified ({digest[:8]})"
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of tasks, rewards and models; line ends and spaces before them don't count."""
+    digest = hashlib.sha256()
+    envs = (folder / _ENTRY).parent
+    found = [path for suffix in _SOURCES for path in envs.rglob(f"*{suffix}")]
+    for name, path in sorted((path.relative_to(envs).as_posix(), path) for path in found):
+        if name.startswith(f"{_UNUSED}/"):
+            continue
+        lines = [line.rstrip() for line in path.read_bytes().splitlines()]
+        digest.update(b"\n".join([name.encode(), *lines, b""]))
+    return digest.hexdigest()

@@ -265,7 +265,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: there is not.
     """
-    check_name(task, TASKS, "MineDojo")
+    check_name(task, TASKS, "MineDojo", env="minedojo")
 
 
 def check_packages(arguments: Mapping[str, Any]) -> None:

@@ -253,7 +253,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: it has not; names the nearest ones.
     """
-    check_name(task, [*TASKS, *ALIASES], "DMC Remastered")
+    check_name(task, TASKS, "DMC Remastered", aliases=ALIASES, env="dmc_remastered")
 
 
 def check_packages(arguments: Mapping[str, Any]) -> None:

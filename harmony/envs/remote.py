@@ -56,6 +56,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.timeout_s = timeout_s
         self.action_repeat = 1
         self.deterministic = True
+        self.tally_scores: Callable[[Mapping[str, float]], dict[str, float]] | None = None
         self._factory = factory
         self._state: Mapping[str, object] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,7 +177,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self._tell(lambda: self._pipe.send_bytes(self._factory))
 
     def _take_spaces(self) -> None:
-        spaces, self.action_repeat, self.deterministic = self._answer()
+        spaces, self.action_repeat, self.deterministic, self.tally_scores = self._answer()
         self.observation_space, self.action_space = spaces
 
     def _send(self, method: str, argument: object) -> None:

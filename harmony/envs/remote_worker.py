@@ -55,7 +55,8 @@ def _serve(pipe: Connection) -> None:
         save = getattr(env.unwrapped, "state_dict", dict)
         repeat = int(getattr(env.unwrapped, "action_repeat", 1))
         repeats_itself = bool(getattr(env.unwrapped, "deterministic", True))
-        answer: Any = ((env.observation_space, env.action_space), repeat, repeats_itself)
+        spaces, scores = (env.observation_space, env.action_space), _tally_scores(env)
+        answer: Any = (spaces, repeat, repeats_itself, scores)
         while True:
             pipe.send(("done", answer, dict(save())))
             try:
@@ -71,6 +72,11 @@ def _serve(pipe: Connection) -> None:
     finally:
         if env is not None:
             env.close()
+
+
+def _tally_scores(env: Any) -> Any:  # noqa: ANN401 - what simulators give
+    """The static method of the class, by name: it runs in the process of the run."""
+    return getattr(env.unwrapped, "tally_scores", None)
 
 
 def _call(env: Any, method: str, argument: Any) -> Any:  # noqa: ANN401 - what simulators take and give

@@ -172,7 +172,7 @@ def check_task(task: str) -> None:
     Raises:
         EnvError: there is not.
     """
-    check_name(task, TASKS, "RLBench")
+    check_name(task, TASKS, "RLBench", env="rlbench")
 
 
 def check_packages(arguments: Mapping[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Pictures for skies and floors: a user's photographs, or generated ones that differ as much."""
 
 import functools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,9 @@ from harmony.errors import EnvError
 
 MIN_IMAGES = 10
 """Pictures that each folder must hold."""
+
+CACHE_BYTES = 384 * 2**20
+"""Photographs that a process keeps, decoded and made smaller; the original's take 332e6 of it."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SIDE = 256  # of generated pictures, pixels
@@ -80,6 +85,7 @@ class PhotoTextures:
 
     They are numbered by their names in alphabetical order. One that is not square gives its middle.
     All are read once, so that none is found damaged in mid-run.
+    All that a process has decoded stays in its memory, up to `CACHE_BYTES`.
 
     Args:
         folder: the folder; ~ is the home directory.
@@ -184,8 +190,49 @@ def _verify(path: Path, size: int, mtime_ns: int) -> None:
         raise _unreadable(path) from error
 
 
+class PictureCache:
+    """Pictures by key; where they have become too many bytes, those go that were not used longest.
+
+    Args:
+        limit: bytes that it holds at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._pictures: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """A picture that nobody may change.
+
+        Args:
+            key: of the picture.
+            make: makes it, where it is not here.
+        """
+        picture = self._pictures.pop(key, None)
+        if picture is None:
+            picture = make()
+            picture.flags.writeable = False
+            self._bytes += picture.nbytes
+        self._pictures[key] = picture
+        while self._bytes > self._limit:
+            self._bytes -= self._pictures.popitem(last=False)[1].nbytes
+        return picture
+
+
+_CACHE = PictureCache(CACHE_BYTES)
+
+
 def _read(path: Path, side: int) -> np.ndarray:
-    """The middle square of an image, made smaller where it is larger than `side`."""
+    """The middle square of an image, made smaller where it is larger than `side`; read-only."""
+    try:
+        file = path.stat()
+    except OSError as error:
+        raise _unreadable(path) from error
+    key = (path, file.st_mtime_ns, file.st_size, side)
+    return _CACHE.get(key, lambda: _decode(path, side))
+
+
+def _decode(path: Path, side: int) -> np.ndarray:
     from PIL import Image
 
     try:

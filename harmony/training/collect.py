@@ -15,6 +15,7 @@ from harmony.envs.pool import EnvPool
 from harmony.envs.stream import EpisodeStream, Record
 from harmony.errors import ConfigError
 from harmony.replay.store import Replay
+from harmony.training.schedule import Progress
 from harmony.types import Carry, Latent
 
 PREFILL_EPISODES = 20
@@ -167,3 +168,17 @@ def can_sample(replay: Replay, stream: EpisodeStream, episodes: int) -> bool:
 def finished(stream: EpisodeStream) -> Episode:
     """The episode that a stream has just ended."""
     return Episode(stream.episode_return, stream.episode_length, stream.success, stream.info)
+
+
+def tally_scores(pool: EnvPool, progress: Progress) -> dict[str, float]:
+    """What the suite makes of the tallies of all training episodes so far, by metric.
+
+    Args:
+        pool: of the training environments.
+        progress: holds the sums.
+    """
+    score = getattr(pool.streams[0].env.unwrapped, "tally_scores", None)
+    if score is None or not progress.tallied:
+        return {}
+    means = {name: total / progress.tallied for name, total in progress.tallies.items()}
+    return {f"episode/{name}": float(value) for name, value in score(means).items()}

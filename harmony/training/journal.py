@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -87,8 +88,14 @@ class Journal:
         }
         self.row(progress, {**self.means.flush(), "updates": updates, **values, **speeds})
 
-    def episode_row(self, progress: Progress, episode: Episode, replay_steps: int) -> None:
-        """Writes a finished training episode."""
+    def episode_row(
+        self,
+        progress: Progress,
+        episode: Episode,
+        replay_steps: int,
+        scores: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Writes a finished training episode, with what the suite says of all of them so far."""
         values = {
             "episode/return": episode.reward_sum,
             "episode/length": float(episode.length),
@@ -96,7 +103,7 @@ class Journal:
         }
         if episode.success is not None:
             values["episode/success"] = float(episode.success)
-        self.row(progress, values)
+        self.row(progress, values | dict(scores))
 
     def video(self, progress: Progress, name: str, frames: np.ndarray) -> None:
         """Keeps a video, (T, Hi, Wi, C) uint8, under videos/ and in the tracker."""

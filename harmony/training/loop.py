@@ -16,7 +16,7 @@ from harmony.envs.stream import Record
 from harmony.errors import CheckpointError
 from harmony.replay.store import Replay
 from harmony.training.checkpoint import CheckpointStore
-from harmony.training.collect import Player, can_sample, collect_step, random_action
+from harmony.training.collect import Player, can_sample, collect_step, random_action, tally_scores
 from harmony.training.evaluation import Evaluator, open_loop
 from harmony.training.guard import NumbersGuard
 from harmony.training.journal import Journal
@@ -204,8 +204,9 @@ class Trainer:
             self.progress.agent_step += 1
             self.progress.env_step += self.pool.action_repeat
             if episode is not None:
-                self.progress.episodes += 1
-                self.journal.episode_row(self.progress, episode, len(self.replay))
+                self.progress.count_episode(episode.info.get("tally", {}))
+                scores = tally_scores(self.pool, self.progress)
+                self.journal.episode_row(self.progress, episode, len(self.replay), scores)
 
     def _update(self) -> None:
         batch = self.replay.sample(self.replay_rng)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 
 from harmony.errors import ConfigError
@@ -140,6 +141,8 @@ class Progress:
         next_checkpoint: env_step from which a checkpoint is due.
         restores: times that the run was set back because numbers went bad.
         truncated_episodes: open episodes that could not be brought back after a restart.
+        tallied: finished episodes whose environment told a tally.
+        tallies: sums of what these said, by name.
     """
 
     agent_step: int = 0
@@ -156,15 +159,29 @@ class Progress:
     next_checkpoint: int = 0
     restores: int = 0
     truncated_episodes: int = 0
+    tallied: int = 0
+    tallies: dict[str, float] = field(default_factory=dict)
+
+    def count_episode(self, tally: Mapping[str, float]) -> None:
+        """Counts a finished episode.
+
+        Args:
+            tally: what its environment has counted in it, by name; empty where it counts nothing.
+        """
+        self.episodes += 1
+        self.tallied += bool(tally)
+        for name, value in tally.items():
+            self.tallies[name] = self.tallies.get(name, 0.0) + float(value)
 
     def state_dict(self) -> dict[str, object]:
         """All fields."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Restores `state_dict`."""
-        for field in fields(self):
-            setattr(self, field.name, state[field.name])
+        """Restores `state_dict`; what one of an older version lacks is as at the beginning."""
+        begun = Progress().state_dict()
+        for each in fields(self):
+            setattr(self, each.name, state.get(each.name, begun[each.name]))
 
 
 def next_multiple(step: int, every: int) -> int:

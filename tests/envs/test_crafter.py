@@ -158,6 +158,22 @@ def test_scores_of_an_evaluation(env):
     assert scores["eval/crafter_score"] == pytest.approx((76 * 26) ** (1 / 22) - 1)
 
 
+def test_the_last_step_of_an_episode_tallies_its_achievements():
+    env = Crafter(time_limit=2)
+    env.reset(seed=0)
+    env._env._player.achievements["collect_wood"] += 2
+    assert "tally" not in env.step(0)[-1]
+    tally = env.step(0)[-1]["tally"]
+    assert tally == {**dict.fromkeys(ACHIEVEMENTS, 0.0), "collect_wood": 1.0}
+
+
+def test_the_published_score_is_that_of_all_episodes():
+    # One in a hundred: an evaluation of ten would see none, mostly.
+    means = {**dict.fromkeys(ACHIEVEMENTS, 0.0), "collect_wood": 0.01, "wake_up": 0.25}
+    score = Crafter.tally_scores(means)
+    assert score == {"crafter_score": pytest.approx((2 * 26) ** (1 / 22) - 1)}
+
+
 def test_wrong_arguments_are_one_line():
     for task in TASKS:
         check_task(task)

@@ -52,6 +52,12 @@ def test_none_is_one_line(python):
     refused(python, r"got none; docs/bridge\.md tells how to make one")
 
 
+@pytest.mark.parametrize("suite", ["minedojo", "rlbench"])
+def test_a_suite_with_a_guide_of_its_own_names_it(suite):
+    with pytest.raises(EnvError, match=rf"not there; docs/{suite}\.md tells how to make one$"):
+        find_interpreter("/no/such/python", None, suite)
+
+
 def test_one_that_is_not_there_is_one_line(tmp_path):
     refused("/no/such/python", r"but /no/such/python is not there; docs/bridge\.md .*")
     (tmp_path / "text").write_text("")

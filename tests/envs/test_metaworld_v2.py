@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harmony.envs import metaworld
+from harmony.envs import metaworld, metaworld_v2
 from harmony.envs.metaworld_v2 import CAMERAS, MetaWorldV2, check_task, tags
 from harmony.envs.render import RenderQuality
 from harmony.envs.suite import check_suite
@@ -198,7 +200,69 @@ def test_tasks_and_cameras_are_those_of_version_3_but_for_the_new_camera():
         check_task(task)
 
 
-def test_the_two_versions_tell_themselves_apart():
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """A copy of the stand-in's sources, which passes for the commit's."""
+    monkeypatch.delenv("METAWORLD_V2_CHECKOUT", raising=False)
+    copy = tmp_path / "sources"
+    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "metaworld" / "envs" / "arm.xml").write_text("<mujoco/>\n")
+    monkeypatch.setattr(metaworld_v2, "_DIGEST", metaworld_v2._digest(copy))
+    return copy / "metaworld" / "envs"
+
+
+def source(envs, **arguments):
+    found = {"task": "lever_pull", "time_limit": 9, "action_repeat": 1}
+    found |= {"checkout": str(envs.parents[1]), **arguments}
+    return tags(found).get("source")
+
+
+def test_the_tag_says_whether_the_sources_are_those_of_the_commit(sources, monkeypatch):
+    assert source(sources) == "a0009ed"
+    monkeypatch.setenv("METAWORLD_V2_CHECKOUT", str(sources.parents[1]))
+    assert source(sources, checkout=None) == "a0009ed"
+    assert source(sources, world=WORLD) is None
+    assert source(sources, checkout="/nowhere") is None
+    text = (sources / "__init__.py").read_text()
+    (sources / "__init__.py").write_text(f"{text}REWARD = 11.0\n")
+    changed = source(sources)
+    assert re.fullmatch(r"modified \([0-9a-f]{8}\)", changed)
+    (sources / "__init__.py").write_text(text)
+    (sources / "arm.xml").write_text("<mujoco model='arm'/>\n")
+    assert source(sources) not in ("a0009ed", changed)
+
+
+def test_line_ends_and_what_version_2_does_not_read_change_no_tag(sources):
+    lines = (sources / "__init__.py").read_bytes().splitlines()
+    (sources / "__init__.py").write_bytes(b" \r\n".join(lines))
+    (sources / "assets_v1").mkdir()
+    (sources / "assets_v1" / "arm.xml").write_text("<mujoco/>")
+    (sources / "__pycache__").mkdir()
+    (sources / "__pycache__" / "__init__.pyc").write_bytes(b"x")
+    assert source(sources) == "a0009ed"
+    (sources / "more.py").write_text("")
+    assert source(sources) != "a0009ed"
+
+
+def test_changed_sources_are_a_warning_before_a_run(sources, monkeypatch, caplog):
+    monkeypatch.setattr(metaworld_v2, "_VERSION", None)
+    arguments = {"checkout": str(sources.parents[1]), "python": sys.executable}
+    check(**arguments)
+    assert caplog.messages == []
+    (sources / "more.py").write_text("")
+    check(**arguments)
+    (message,) = caplog.messages
+    assert "is not Meta-World at a0009ed" in message
+    assert message.endswith(f"suite.source={source(sources)}")
+
+
+@pytest.mark.skipif("METAWORLD_V2_CHECKOUT" not in os.environ, reason="no checkout of the sources")
+def test_the_real_sources_are_those_of_the_commit():
+    assert tags({"time_limit": 9, "action_repeat": 1})["source"] == "a0009ed"
+
+
+def test_the_two_versions_tell_themselves_apart(monkeypatch):
+    monkeypatch.delenv("METAWORLD_V2_CHECKOUT", raising=False)
     arguments = {"task": "hammer", "time_limit": 250, "action_repeat": 2}
     assert tags(arguments) == {"version": "v2", "reward_version": "v2", "horizon": "500"}
     assert metaworld.tags(arguments) == tags(arguments) | {"version": "v3"}

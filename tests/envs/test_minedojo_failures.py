@@ -238,7 +238,7 @@ def test_another_release_is_refused(make, monkeypatch):
 
 def test_wrong_arguments_are_one_line(make):
     with pytest.raises(
-        EnvError, match="1 tasks of MineDojo, got 'hunt_pig'; did you mean hunt_cow"
+        EnvError, match="hunt_cow, the only task of MineDojo, got 'hunt_pig'; did you mean hunt_cow"
     ):
         check_task("hunt_pig")
     with pytest.raises(EnvError, match="got 'hunt_pig'"):

@@ -82,7 +82,7 @@ def random_actions(count, seed=0):
 def test_tasks_are_known_by_name():
     for task in ("reach_target", "push_button"):
         check_task(task)
-    with pytest.raises(EnvError, match="2 tasks of RLBench, got 'reach'; did you mean reach_targ"):
+    with pytest.raises(EnvError, match=r"2 tasks of RLBench, got 'reach'; .* mean reach_target\?"):
         check_task("reach")
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harmony.envs.textures import MIN_IMAGES, GeneratedTextures, PhotoTextures, Portion
+from harmony.envs import textures
+from harmony.envs.textures import (
+    MIN_IMAGES,
+    GeneratedTextures,
+    PhotoTextures,
+    PictureCache,
+    Portion,
+)
 from harmony.errors import EnvError
 
 GENERATED = GeneratedTextures()
@@ -187,3 +194,41 @@ def test_one_in_five_is_for_evaluation_alone(folder):
     ]
     assert shades == [[0, 1, 2, 3, 5, 6, 7, 8, 10, 11], [4, 9]]
     assert int(evaluated.floor(1, 800)[0, 0, 0]) == 9
+
+
+def test_a_photograph_is_decoded_once_and_the_same_each_time(folder, monkeypatch):
+    decoded = []
+    decode = textures._decode
+    monkeypatch.setattr(textures, "_decode", lambda *args: (decoded.append(args), decode(*args))[1])
+    photos = PhotoTextures(folder)
+    first, small = photos.floor(3, 9), photos.floor(3, 4)
+    np.testing.assert_array_equal(PhotoTextures(folder).floor(3, 9), first)
+    np.testing.assert_array_equal(photos.floor(3, 4), small)
+    assert [(path.name, side) for path, side in decoded] == [("03.png", 9), ("03.png", 4)]
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0
+
+
+def test_a_photograph_that_was_replaced_is_decoded_again(folder):
+    photos = PhotoTextures(folder)
+    assert photos.sky(3, 9)[0, 0].tolist() == [3, 6, 9]
+    Image.new("RGB", (10, 10), (200, 0, 0)).save(folder / "skies" / "03.png")
+    assert photos.sky(3, 9)[0, 0].tolist() == [200, 0, 0]
+    (folder / "skies" / "03.png").unlink()
+    with pytest.raises(EnvError, match=r"03\.png, which can't be read"):
+        photos.sky(3, 9)
+
+
+def test_the_cache_forgets_what_was_not_used_longest():
+    made = []
+    cache = PictureCache(limit=20)
+
+    def get(name):
+        return cache.get(name, lambda: (made.append(name), np.zeros(8, np.uint8))[1])
+
+    for name in "abacabb":  # the third drives out what was not used longest
+        get(name)
+    assert made == ["a", "b", "c", "b"]
+    assert cache._bytes == sum(picture.nbytes for picture in cache._pictures.values()) == 16
+    large = cache.get("large", lambda: np.zeros(21, np.uint8))
+    assert (large.size, cache._bytes, len(cache._pictures)) == (21, 0, 0)

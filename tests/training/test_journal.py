@@ -52,6 +52,13 @@ def test_an_episode(journal, success, expected):
     }  # fmt: skip
 
 
+def test_an_episode_with_what_the_suite_says_of_all(journal):
+    journal.episode_row(Progress(), Episode(7.0, 10, None), 33, {"episode/crafter_score": 2.5})
+    (row,) = tiny.rows(journal.run_dir)
+    assert row["episode/crafter_score"] == 2.5
+    assert row["episode/return"] == 7.0
+
+
 def test_means_since_the_last_row_with_speeds(journal, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("harmony.training.journal.time.monotonic", lambda: clock[0])

@@ -168,6 +168,26 @@ def test_uneven_episodes_are_whole_in_the_replay(tmp_path):
     assert len(set(ends.values())) == 3
 
 
+def test_tallies_of_all_environments_become_one_score(calm):
+    blues = []
+    for row in calm["rows"]:
+        if "episode/return" not in row:
+            continue
+        blues.append(row["episode/mean_blue"] * (len(blues) + 1) - sum(blues))
+    episodes = {round(blue, 6) for blue in blues}
+    drawn = [fragile.Fragile(image_size=2) for _ in range(3)]
+    expected = {
+        float(env.reset(seed=seed_of(number, episode))[0]["image"][0, 0, 2])
+        for number, env in enumerate(drawn)
+        for episode in range(5)
+    }
+    assert len(blues) > 3
+    assert episodes <= expected
+    progress = calm["state"]["progress"]
+    assert progress["tallied"] == progress["episodes"] == len(blues)
+    assert progress["tallies"] == {"blue": pytest.approx(sum(blues))}
+
+
 def test_workers_change_nothing(calm, tmp_path):
     assert_same(finish(tmp_path, *THREE, SPAWN), calm)
 

@@ -109,3 +109,24 @@ def test_progress_roundtrip():
     other = Progress()
     other.load_state_dict(progress.state_dict())
     assert other == progress
+
+
+def test_tallies_are_summed_over_the_episodes_that_have_one():
+    progress = Progress()
+    for tally in ({"wood": 1.0, "coal": 0}, {}, {"wood": 1}):
+        progress.count_episode(tally)
+    assert (progress.episodes, progress.tallied) == (3, 2)
+    assert progress.tallies == {"wood": 2.0, "coal": 0.0}
+    other = Progress()
+    other.load_state_dict(progress.state_dict())
+    assert other == progress
+    other.count_episode({"wood": 1.0})
+    assert progress.tallies["wood"] == 2.0
+
+
+def test_progress_of_an_older_version_has_no_tallies():
+    state = Progress(agent_step=3, episodes=2).state_dict()
+    del state["tallied"], state["tallies"]
+    progress = Progress(tallied=5, tallies={"wood": 4.0})
+    progress.load_state_dict(state)
+    assert progress == Progress(agent_step=3, episodes=2)
