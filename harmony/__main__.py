@@ -44,7 +44,7 @@ def _compose_and_run(arguments: cli.Arguments) -> int:
     from harmony.config.compose_many import check_all, compose_all
 
     importlib.import_module("launch.conf").register()  # found by name: it stands above this package
-    overrides = arguments.overrides
+    overrides = sweep.as_typed(arguments.overrides)
     multirun = not arguments.show_config and (arguments.multirun or sweep.is_sweep(overrides))
     if multirun:
         importlib.import_module("launch.slurm").register()

@@ -1,15 +1,18 @@
 """One process at a time, also across processes that start together."""
 
+import contextlib
 import errno
 import fcntl
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 log = logging.getLogger(__name__)
 
+_SILENT_SECONDS = 2.0
+_PAUSE_SECONDS = 0.02
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -33,7 +36,7 @@ class FileLock:
         """Takes the lock.
 
         Args:
-            wait: Block until it is free.
+            wait: Block until it is free; a long wait is said in a line.
 
         Returns:
             Whether the lock is held now.
@@ -43,7 +46,10 @@ class FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("ab")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if wait:
+                self._wait_for(file)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
@@ -55,6 +61,19 @@ class FileLock:
         self._file = file
         return True
 
+    def _wait_for(self, file: IO[bytes]) -> None:
+        until = time.monotonic() + _SILENT_SECONDS
+        while time.monotonic() < until:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_PAUSE_SECONDS)
+        log.warning(
+            "another process is at work in %s (%s); this one waits for it",
+            self.path.parent, self.path.name,
+        )  # fmt: skip
+        fcntl.flock(file, fcntl.LOCK_EX)
+
     def release(self) -> None:
         """Frees the lock."""
         if self._file is None:
@@ -65,7 +84,7 @@ class FileLock:
         self._file = None
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Holds the lock on `path` within the block, waiting for it first."""
     lock = FileLock(path)

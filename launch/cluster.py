@@ -16,14 +16,29 @@ _TROUBLE = (
     ("munge", "the authentication service is down; ask the admin, or start munged"),
     ("Protocol authentication", "munge keys or clocks differ; ask the admin"),
     ("Unable to contact slurm controller", "slurmctld does not answer; wait, or ask the admin"),
+    (
+        "Socket timed out",
+        "slurmctld is overloaded, and the jobs may be there all the same: squeue --me --name=NAME "
+        "shows them; scancel those that python -m launch status does not know, then try again",
+    ),
     ("configuration source", "no slurm.conf is found; set SLURM_CONF, or log in to the cluster"),
     ("process configuration file", "SLURM_CONF names no readable slurm.conf; set it right"),
     ("nvalid account", "set hydra.launcher.account; sacctmgr show assoc user=$USER lists yours"),
     ("nvalid qos", "set hydra.launcher.qos; sacctmgr show assoc user=$USER lists yours"),
     ("nvalid partition", "set hydra.launcher.partition; sinfo -s lists them"),
     ("nvalid feature", "set hydra.launcher.constraint; sinfo -o %f lists them"),
+    ("gpus-per-task used without", "set hydra.launcher.gpus_per_node in place of gpus_per_task"),
     ("nvalid generic resource", "set hydra.launcher.gpus_per_node=null, or another partition"),
     ("node configuration is not available", "ask for less; sinfo -o '%P %c %m %G' says how much"),
+    ("nvalid node name", "mend hydra.launcher.exclude; sinfo -N lists the nodes"),
+    ("nvalid license", "mend hydra.launcher.additional_parameters; scontrol show lic lists them"),
+    ("reservation is invalid", "mend hydra.launcher.reservation; scontrol show res lists them"),
+    (
+        "unrecognized option",
+        "mend hydra.launcher.additional_parameters; man sbatch has all options",
+    ),
+    ("nvalid --", "mend the setting of that name; man sbatch says what it may be"),
+    ("mutually exclusive", "set one of them, the others null"),
     ("MaxSubmitJob", "fewer runs at once, or hydra.launcher.runs_per_gpu=2"),
     ("accounting/QOS policy", "more than your account may have; sacctmgr show assoc,qos says what"),
     ("time limit", "set a smaller hydra.launcher.timeout_min; sinfo -s says how much"),
@@ -81,12 +96,15 @@ class JobState:
         }  # fmt: skip
 
 
-def ask(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+def ask(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, given: str = ""
+) -> str:
     """Returns what a command of SLURM prints.
 
     Args:
         command: its words.
         environment: of the command; that of this process, cleaned, by default.
+        given: what it reads from its standard input.
 
     Raises:
         ClusterError: it is not there, fails or does not answer; names the cure.
@@ -99,6 +117,7 @@ def ask(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     try:
         done = subprocess.run(
             list(command),
+            input=given,
             capture_output=True,
             text=True,
             timeout=_SECONDS,
@@ -108,7 +127,8 @@ def ask(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"{command[0]} has not answered for {_SECONDS} s: try later") from error
     if done.returncode:
-        raise ClusterError(f"{command[0]}: {cure(done.stderr or done.stdout)}")
+        said = (done.stderr or done.stdout).replace(f"{command[0]}: ", "")
+        raise ClusterError(f"{command[0]}: {cure(said)}")
     return done.stdout
 
 

@@ -15,17 +15,19 @@ class SlurmConf(SlurmQueueConf):
     """Settings of a sweep on SLURM, beside those of hydra-submitit-launcher.
 
     Attributes:
+        name: of the jobs in squeue; the sweep's by default.
         wait: stay until all runs have ended, rather than give the prompt back.
         dry_run: print the sbatch script and the table, and submit nothing.
         runs_per_gpu: runs that one job holds, which then share what the job asks for.
         srun_args: added to the ``srun`` that starts each run.
         max_crashes: how often a run that dies by a signal is started again within its job.
         python: the interpreter on the nodes; this one by default.
+        reservation: of nodes, as sbatch's.
     """
 
     _target_: str = SLURM_TARGET
     submitit_folder: str = ""  # the sweep's own
-    name: str = "harmony"
+    name: str | None = None
     timeout_min: int = 1440
     signal_delay_s: int = 180
     max_num_timeout: int = 1000
@@ -37,6 +39,7 @@ class SlurmConf(SlurmQueueConf):
     srun_args: list[str] = field(default_factory=list)
     max_crashes: int = 2
     python: str | None = None
+    reservation: str | None = None
 
 
 @dataclass

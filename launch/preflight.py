@@ -1,6 +1,5 @@
 """Everything that can fail later is asked before a job is submitted; each refusal is one line."""
 
-import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,23 +16,18 @@ from harmony.config.run_files import RECORD_FILE, read_config
 from harmony.errors import ConfigError, RunDirectoryError
 from harmony.place import Place
 from harmony.replay.budget import bytes_per_step
-from harmony.tracking.uri import sqlite_file
+from harmony.tracking.uri import checked_uri, sqlite_file
 from launch.cluster import ClusterError, Partition, ask, max_array_size, partitions
 from launch.mlflow_server.trouble import probe
+from launch.notices import tell_of_python, tell_of_shell
+from launch.ranges import check_ranges
 from launch.runs import is_owned, save_seconds
 
 _SAVES = 2.0  # the signal must come this many times the save's length before the limit
 _BASE_GB = 0.8  # of a process with torch and a simulator on a CPU, before its replay
 _PROBE_SECONDS = 10.0
-_OF_THE_SHELL = {
-    "SBATCH_ACCOUNT": "account",
-    "SBATCH_PARTITION": "partition",
-    "SBATCH_QOS": "qos",
-    "SBATCH_CONSTRAINT": "constraint",
-    "SBATCH_RESERVATION": "additional_parameters.reservation",
-}
-
-log = logging.getLogger(__name__)
+_FREE_BYTES = 1e9
+_ASKS_FOR_GPUS = ("gpus_per_node", "gpus_per_task", "gres")
 
 
 def check_timing(params: Mapping[str, Any], saves: Sequence[float]) -> None:
@@ -105,7 +99,7 @@ def _lack(params: Mapping[str, Any], partition: Partition) -> str | None:
     }
     for key, (wanted, most) in asked.items():
         if most is not None and wanted > most:
-            instead = "null" if most == 0 else f"{most:g}"
+            instead = f"{int(most)}" if int(most) else "null"
             return (
                 f"hydra.launcher.{key}={params[key]}: partition {partition.name} has {most:g} at "
                 f"most; ask for {instead}, or name another partition"
@@ -191,8 +185,26 @@ def check_directories(runs: Sequence[tuple[Path, Composed]]) -> None:
             raise RunDirectoryError(f"{path} is not empty and holds no run; take another sweep=")
 
 
+def check_place(directory: Path) -> None:
+    """Checks that a directory can be made or written, and its disk is not full; writes nothing.
+
+    Raises:
+        RunDirectoryError: it can't.
+    """
+    try:
+        there = next(path for path in (directory, *directory.parents) if path.exists())
+    except OSError as error:
+        raise _closed(directory, str(error.strerror)) from error
+    if not there.is_dir():
+        raise _closed(directory, f"{there} is no directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _closed(directory, f"{there} is not yours to write")
+    if (free := shutil.disk_usage(there).free) < _FREE_BYTES:
+        raise RunDirectoryError(f"{there} has {free / 1e9:.1f} GB left; make room first")
+
+
 def check_room(directory: Path) -> None:
-    """Checks that a directory can be written and its disk is not full.
+    """Makes a directory and checks that it can be written and its disk is not full.
 
     Raises:
         RunDirectoryError: it can't.
@@ -202,14 +214,16 @@ def check_room(directory: Path) -> None:
         trial = directory / ".trial"
         trial.write_text("x")
         trial.unlink()
-        free = shutil.disk_usage(directory).free
     except OSError as error:
-        raise RunDirectoryError(
-            f"can't write {directory}: {error.strerror}; set HARMONY_RUNS or runs_root to a "
-            "directory that all nodes share"
-        ) from error
-    if free < 1e9:
-        raise RunDirectoryError(f"{directory} has {free / 1e9:.1f} GB left; make room first")
+        raise _closed(directory, str(error.strerror)) from error
+    check_place(directory)
+
+
+def _closed(directory: Path, why: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"can't write {directory}: {why}; set HARMONY_RUNS or runs_root to a directory that all "
+        "nodes share"
+    )
 
 
 def check_tracking(config: Mapping[str, Any], hosts: int) -> None:
@@ -222,7 +236,9 @@ def check_tracking(config: Mapping[str, Any], hosts: int) -> None:
     Raises:
         ConfigError: it does not; names the cure.
     """
-    uri = str(config["tracking"].get("tracking_uri", ""))
+    if "tracking_uri" not in config["tracking"]:
+        return
+    uri = checked_uri(str(config["tracking"]["tracking_uri"] or ""))
     if urlsplit(uri).scheme in ("http", "https"):
         probe(uri, _PROBE_SECONDS)
     elif (file := sqlite_file(uri)) is not None and hosts > 1:
@@ -233,22 +249,25 @@ def check_tracking(config: Mapping[str, Any], hosts: int) -> None:
         )
 
 
-def tell_of_shell(params: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-    """Says which of the shell's settings for sbatch are not used; the launcher's alone decide.
+def check_devices(params: Mapping[str, Any], runs: Sequence[Composed]) -> None:
+    """Checks that jobs ask for a GPU where runs want one.
 
     Args:
         params: of the launcher.
-        environment: variables of the shell.
+        runs: of the sweep.
+
+    Raises:
+        ConfigError: they don't.
     """
-    for name, key in _OF_THE_SHELL.items():
-        plain, _, inner = key.partition(".")
-        given = params.get(plain) if not inner else (params.get(plain) or {}).get(inner)
-        if environment.get(name) and given is None:
-            sign = "+" if inner else ""
-            log.warning(
-                "%s=%s is set in the shell and not used: to use it, add %shydra.launcher.%s=%s",
-                name, environment[name], sign, key, environment[name],
-            )  # fmt: skip
+    more = params.get("additional_parameters") or {}
+    if any(params.get(key) for key in _ASKS_FOR_GPUS) or {"gpus", "gres"} & more.keys():
+        return
+    for device in {str(run.config.get("device")) for run in runs}:
+        if device.startswith("cuda"):
+            raise ConfigError(
+                f"device={device}: the jobs ask for no GPU; set hydra.launcher.gpus_per_node=1, "
+                "or device=cpu (device=auto where nodes have GPUs that SLURM does not know)"
+            )
 
 
 def check_cluster(params: Mapping[str, Any]) -> tuple[int, int]:
@@ -286,13 +305,16 @@ def check_all(params: Mapping[str, Any], runs: Sequence[tuple[Path, Composed]]) 
     Raises:
         UserError: something is wrong; names it and the cure.
     """
+    check_ranges(params)
     composed = [run for _, run in runs]
     check_timing(params, [s for path, _ in runs if (s := save_seconds(path)) is not None])
     check_memory(params, composed)
     check_processes(params, composed)
+    check_devices(params, composed)
     check_directories(runs)
     largest, hosts = check_cluster(params)
     tell_of_shell(params, os.environ)
+    tell_of_python(params)
     for tracking in {str(r.config["tracking"]): r.config for r in composed}.values():
         check_tracking(tracking, hosts)
     return largest

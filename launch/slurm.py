@@ -11,12 +11,14 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as PluginLauncher
 
 from harmony.config.compose import Composed, compose
+from harmony.config.run_names import runs_root
 from launch import conf
 from launch.cluster import ClusterError, room_for_jobs
-from launch.preflight import check_all, check_room
+from launch.preflight import check_all, check_place, check_room
 from launch.prepare import Prepared, prepare, register_sweep
-from launch.states import sweep_rows
-from launch.submission import make_jobs, script, submit
+from launch.ranges import check_ranges
+from launch.states import Row, sweep_rows
+from launch.submission import make_jobs, script, submit, try_script
 from launch.sweep import Sweep
 from launch.table import render
 
@@ -55,7 +57,8 @@ class SlurmLauncher(PluginLauncher):
             overrides: of the sweep as a whole.
 
         Returns:
-            Exit code: 1 if the launcher waited and a run has not finished.
+            Exit code: 1 if the launcher waited and a run has not finished, 130 if its waiting was
+            interrupted.
 
         Raises:
             UserError: something is wrong; nothing was submitted, or what was is written down.
@@ -67,6 +70,9 @@ def launch(
     runs: Sequence[Composed], overrides: Sequence[str], launcher: str, params: dict[str, Any]
 ) -> int:
     """Submits a sweep, or what is missing of it. See `SlurmLauncher.launch_composed`."""
+    check_ranges(params)
+    first = runs[0].config
+    check_place(runs_root(first) / str(first["sweep"]))
     prepared = prepare(runs, overrides, launcher, params)
     largest = check_all(params, prepared.to_check)
     if params["dry_run"]:
@@ -137,6 +143,8 @@ def _show_dry(prepared: Prepared, largest: int) -> None:
     sweep = prepared.sweep
     jobs = make_jobs(sweep, prepared.missing)
     sys.stdout.write(script(sweep, min(len(jobs), largest)))
+    if jobs:
+        try_script(sweep)
     arrays = -(-len(jobs) // largest)
     sys.stdout.write(
         f"\nwould submit {len(prepared.missing):,} runs in {len(jobs):,} jobs, {arrays} arrays of "
@@ -150,7 +158,23 @@ def _show_dry(prepared: Prepared, largest: int) -> None:
 
 
 def _wait(sweep: Sweep) -> int:
-    """Waits for the end of all runs; 1 if one of them has not finished."""
+    """Waits for the end of all runs; 1 if one of them has not finished, 130 after Ctrl-C."""
+    sys.stdout.flush()
+    sys.stderr.write("waiting for the end of all runs; Ctrl-C leaves, and the jobs go on\n")
+    try:
+        rows = _last_rows(sweep)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "no longer waiting; the jobs go on\n"
+            f"watch them:  python -m launch status {sweep.directory}\n"
+            f"cancel them: python -m launch cancel {sweep.directory}\n"
+        )
+        return 130
+    sys.stdout.write(render(rows))
+    return int(any(row.state != "FINISHED" for row in rows))
+
+
+def _last_rows(sweep: Sweep) -> Sequence[Row]:
     while True:
         try:
             rows = sweep_rows(sweep)
@@ -158,10 +182,8 @@ def _wait(sweep: Sweep) -> int:
             log.warning("%s; asked again in %.0f s", error, _POLL_SECONDS)
         else:
             if not any(row.state in ("PENDING", "RUNNING") for row in rows):
-                break
+                return rows
         time.sleep(_POLL_SECONDS)
-    sys.stdout.write(render(rows))
-    return int(any(row.state != "FINISHED" for row in rows))
 
 
 def register() -> None:

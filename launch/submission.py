@@ -14,14 +14,14 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from harmony.place import SIZE
-from launch.cluster import ClusterError, clean_environment, cure
+from launch.cluster import ClusterError, ask, clean_environment, cure
 from launch.job import SlurmJob
 from launch.sweep import JOBS_DIR, SubmittedJob, Sweep
 from launch.uninterrupted import uninterrupted
 
 _OWN = {
     "submitit_folder", "wait", "dry_run", "runs_per_gpu", "srun_args", "max_crashes", "python",
-    "max_num_timeout", "setup", "additional_parameters",
+    "max_num_timeout", "setup", "additional_parameters", "reservation",
 }  # fmt: skip
 _SHARED = {
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name",
@@ -97,16 +97,21 @@ def make_executor(sweep: Sweep) -> submitit.AutoExecutor:
         for name, value in params.items()
         if name not in _OWN and not name.startswith("_") and value is not None
     }
+    given = {"name": sweep.name, "slurm_comment": str(sweep.directory), **given}
     executor.update_parameters(
         **given,
         slurm_setup=setup_lines(sweep.code, params["setup"] or []),
         slurm_use_srun=False,  # each run is a step of its own, see `srun`
-        slurm_additional_parameters={
-            **(params["additional_parameters"] or {}),
-            "signal": f"B:USR2@{params['signal_delay_s']}",
-        },
+        slurm_additional_parameters=_more_options(params),
     )
     return executor
+
+
+def _more_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of sbatch that submitit does not know; false and null leave one out."""
+    given = {"reservation": params.get("reservation"), **(params["additional_parameters"] or {})}
+    kept = {key: value for key, value in given.items() if value is not None and value is not False}
+    return {**kept, "signal": f"B:USR2@{params['signal_delay_s']}"}
 
 
 def setup_lines(code: Path, setup: Sequence[str]) -> list[str]:
@@ -135,6 +140,18 @@ def script(sweep: Sweep, jobs: int) -> str:
         executor.parameters["map_count"] = jobs
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "script")
     return text
+
+
+def try_script(sweep: Sweep) -> None:
+    """Asks SLURM whether it would take a job of a sweep; submits nothing.
+
+    Args:
+        sweep: that it is of.
+
+    Raises:
+        ClusterError: it would not; says why.
+    """
+    ask(["sbatch", "--test-only"], given=script(sweep, 1))
 
 
 def submit(
@@ -170,7 +187,9 @@ def _hand_over(executor: submitit.AutoExecutor, packs: Sequence[SlurmJob]) -> li
                 handles = [executor.submit(pack) for pack in packs]
             return [handle.job_id for handle in handles]
         except (FailedSubmissionError, FailedJobError) as error:
-            raise ClusterError(f"sbatch: {cure(_said(error))}") from error
+            name = shlex.quote(executor._executor.parameters["job_name"])
+            said = cure(_said(error)).replace("--name=NAME", f"--name={name}")
+            raise ClusterError(f"sbatch: {said}") from error
 
 
 def _said(error: Exception) -> str:

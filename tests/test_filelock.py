@@ -3,7 +3,9 @@ import fcntl
 import logging
 import subprocess
 import sys
+import threading
 
+from harmony import filelock
 from harmony.filelock import FileLock, locked
 
 
@@ -26,6 +28,21 @@ def test_the_block_frees_it(tmp_path):
     lock = FileLock(path)
     assert lock.acquire(wait=False)
     lock.release()
+
+
+def test_a_long_wait_is_said(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "walk" / ".x.lock"
+    monkeypatch.setattr(filelock, "_SILENT_SECONDS", 0.1)
+    for seconds, said in (
+        (0.02, []),
+        (0.4, [f"another process is at work in {path.parent} (.x.lock); this one waits for it"]),
+    ):
+        other = FileLock(path)
+        assert other.acquire(wait=False)
+        threading.Timer(seconds, other.release).start()
+        with locked(path):
+            pass
+        assert caplog.messages == said
 
 
 def test_a_dead_process_frees_it(tmp_path):

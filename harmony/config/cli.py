@@ -1,9 +1,12 @@
 """The command line of ``python -m harmony``: its options and its help. No heavy import."""
 
 import argparse
+import contextlib
+import os
+import select
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +39,8 @@ Every KEY is listed by --cfg job. A run lies in run_dir, by default a new direct
 HARMONY_RUNS (./runs); the same command with the same run_dir continues it.
 """
 
+_NO_READER = 128 + signal.SIGPIPE
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -63,12 +68,15 @@ class _Parser(argparse.ArgumentParser):
 
 @dataclass
 class Outcome:
-    """Exit code of a command: 0 done, 2 a mistake that the user can mend, 130 interrupted."""
+    """Exit code of a command: 0 done, 2 a mistake that the user can mend, 130 interrupted.
+
+    141: nobody reads what it prints any more, as after ``| head``.
+    """
 
     code: int = 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def report_errors() -> Iterator[Outcome]:
     """Turn what a user can mend into one line on stderr; the outcome says the exit code."""
     outcome = Outcome()
@@ -79,6 +87,33 @@ def report_errors() -> Iterator[Outcome]:
         outcome.code = 2
     except KeyboardInterrupt:
         outcome.code = 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise  # another pipe: the command itself has failed
+        outcome.code = _NO_READER
+    if not _printed():
+        outcome.code = outcome.code or _NO_READER
+
+
+def _reader_is_gone() -> bool:
+    """Tell whether one of the output streams is a pipe that nobody reads any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # one of a test, or a closed one
+            poll.register(stream.fileno(), 0)  # errors are told all the same
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _printed() -> bool:
+    """Write out what waits in stdout; when its reader is gone, forget it and return False."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or the interpreter would complain at its end
+        os.close(nowhere)
+        return False
+    return True
 
 
 def parse(argv: Sequence[str]) -> Arguments:

@@ -17,6 +17,10 @@ _FAILED_KEY = re.compile(
 )
 _NO_OPTION = re.compile(r"Could not find '(?P<group>[^']+)/(?P<option>[^'/]+)'")
 _SWEEP = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '(?P<override>[^']+)'")
+_ONE_FOR_ALL = re.compile(r"Sweeping over Hydra's configuration is not supported : '(.+)'")
+_INVALID = re.compile(r"^(?P<said>.*)\n\s*full_key: (?P<key>hydra\.launcher\.\w+)(?:\[|$)", re.M)
+_OF_LAUNCHER = "hydra.launcher."
+_UNITS = {"_min": " of minutes", "_s": " of seconds", "_gb": " of GB"}
 
 
 def failed_key(error: Exception) -> str | None:
@@ -46,11 +50,63 @@ def translate(error: Exception, overrides: Sequence[str], tree: DictConfig) -> C
         key, _, value = found["override"].partition("=")
         hint = "" if "(" in value else f", {key}=[{value}] for a list"
         return ConfigError(f"{found['override']}: several values; add -m to run each{hint}")
+    if found := _ONE_FOR_ALL.search(text):
+        key, _, value = found[1].partition("=")
+        return ConfigError(
+            f"{found[1]}: a sweep has one value of it; quote a value with commas twice: "
+            f"'{key}=\"{value}\"'"
+        )
     if (key := failed_key(error)) is not None:
+        if key.startswith(_OF_LAUNCHER) and not _has_launcher(overrides):
+            return ConfigError(f"{key}: add hydra/launcher=slurm (or local), which it belongs to")
         return _wrong_key(key, text, tree)
+    if found := _INVALID.search(f"{text}\n{error.__cause__}"):
+        return wrong_value(found["key"], _given(found["key"], overrides), found["said"])
     if isinstance(error, OmegaConfBaseException):
         return _unresolved(error)
     return _bad_grammar(error, overrides)
+
+
+def wrong_value(key: str, given: str | None, said: str) -> ConfigError:
+    """Return the error for a setting of a launcher that has the wrong type.
+
+    Args:
+        key: dotted, such as ``hydra.launcher.timeout_min``.
+        given: what was typed for it; None if it stands in a file.
+        said: what OmegaConf says of it.
+    """
+    said = said.splitlines()[0]
+    value = found[1] if (found := re.match("Value '(.*?)'", said)) else ""
+    came = value if given is None else given
+    unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+    if "Integer" in said:
+        expected, cure = f"a whole number{unit}", ""
+    elif "bool" in said:
+        expected, cure = "true or false", ""
+    elif "list" in said:
+        expected, cure = "a list", f"; write '{key}=[\"{came or '...'}\"]'"
+    elif "Optional" in said:
+        expected, cure = "a value", "; leave it out for the default"
+    else:
+        return ConfigError(f"{key}: {said}")
+    if key.endswith("gpus_per_node") and re.match(r"[A-Za-z]", came) and came != "null":
+        gres = f"gpu:{came}".replace("gpu:gpu:", "gpu:")
+        cure = (
+            f"; name a kind of GPU with {_OF_LAUNCHER}gres={gres} {key}=null, or with "
+            f"{_OF_LAUNCHER}constraint=..."
+        )
+    return ConfigError(f"{key}: expected {expected}, got {came or 'something else'}{cure}")
+
+
+def _given(key: str, overrides: Sequence[str]) -> str | None:
+    """Return what was typed for a key."""
+    typed = [o.lstrip("+").partition("=") for o in overrides]
+    return next((value for name, _, value in reversed(typed) if name == key), None)
+
+
+def _has_launcher(overrides: Sequence[str]) -> bool:
+    chosen = [o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")]
+    return bool(chosen) and chosen[-1] != "basic"
 
 
 def _wrong_key(key: str, text: str, tree: DictConfig) -> ConfigError:
@@ -111,10 +167,14 @@ def _bad_grammar(error: Exception, overrides: Sequence[str]) -> ConfigError:
     if "group override must be" in text:
         named = [o for o in overrides if re.match(r"[\w/]*=", o)]
         return ConfigError(f"{' '.join(named)}: an option must be a name ({text})")
-    wrong = _unreadable(overrides)
+    wrong = _unreadable(overrides) or " ".join(overrides)
+    hint = "'KEY=\"a=b\"'"
+    if found := re.fullmatch(r"([\w.+]+)=\[(.*)\]", wrong):
+        items = ", ".join(f'"{item.strip()}"' for item in found[2].replace('"', "").split(","))
+        hint = f"'{found[1]}=[{items}]'"
     return ConfigError(
-        f"{wrong or ' '.join(overrides)}: not a readable override ({text}); write KEY=VALUE, and "
-        "quote values with special characters twice: 'KEY=\"a=b\"'"
+        f"{wrong}: not a readable override ({text}); write KEY=VALUE, and quote values with "
+        f"special characters twice: {hint}"
     )
 
 

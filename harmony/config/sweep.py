@@ -1,5 +1,6 @@
 """Sweeps: many runs from one command, expanded and started by Hydra's own sweeper and launcher."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ from harmony.config.run_names import new_name, runs_root, settled_path, sweep_na
 from harmony.errors import ConfigError
 
 _LAUNCHER, _NAME = "hydra/launcher=", "sweep="
+_OPEN = "hydra.launcher.additional_parameters"  # a mapping that takes any key
 
 
 def is_sweep(overrides: Sequence[str]) -> bool:
@@ -51,9 +53,28 @@ def named(overrides: Sequence[str]) -> list[str]:
     """
     given = [o.removeprefix(_NAME) for o in overrides if o.startswith(_NAME)]
     if given:
-        sweep_name(given[-1])
-        return list(overrides)
-    return [*overrides, f"{_NAME}{new_name('sweep')}"]
+        sweep_name(given[-1].strip("'\""))
+        return as_typed(overrides)
+    return [*as_typed(overrides), f"{_NAME}{new_name('sweep')}"]
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Return overrides of which Hydra understands what a person means.
+
+    A sweep's name that reads as a number or a truth value, such as ``2026_11_21``, stays what it
+    is. Further options of sbatch need no ``+``.
+    """
+    return [_as_typed(override) for override in overrides]
+
+
+def _as_typed(override: str) -> str:
+    if override.startswith(_OPEN):
+        return f"++{override}"
+    name = override.removeprefix(_NAME)
+    if not override.startswith(_NAME) or not re.fullmatch(r"[\w.-]+", name) or name == "null":
+        return override
+    value = OverridesParser.create().parse_override(override).value()
+    return override if isinstance(value, str) else f"{_NAME}'{name}'"
 
 
 def check_distinct(runs: Sequence[Composed]) -> None:

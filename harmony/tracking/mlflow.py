@@ -58,6 +58,9 @@ DEFAULT_KEYS = (
 
 RUN_KEY_TAG = "harmony.run_key"
 
+_BRIEF = {"SCHEDULED": 5.0, "KILLED": 10.0}
+"""Most seconds that a run that has to go waits for the store: whoever stops it kills it soon."""
+
 _CHUNK = 100  # MLflow takes at most 100 params or tags at once
 
 log = logging.getLogger(__name__)
@@ -71,7 +74,8 @@ class MLflowTracker:
         artifact_location: Directory or URI for files. None leaves it to the server, so it is
             needed with sqlite only.
         flush_seconds: Pause between two batches.
-        finish_seconds: How long the end of a run waits for what has not been sent yet.
+        finish_seconds: How long the end of a run waits for what has not been sent yet; a run that
+            is stopped from outside waits a few seconds at most.
         keys: Patterns (`*` is anything) of the metric keys to send.
 
     Raises:
@@ -120,13 +124,18 @@ class MLflowTracker:
         if self._outbox is None or self._shipper is None:
             return
         self._outbox.end(status, unix_ms())
-        self._shipper.finish(self.finish_seconds)
-        if not self._outbox.complete():
-            log.warning(
-                "not everything has reached %s; send the rest with: python -m harmony.sync %s",
-                self.destination.tracking_uri,
-                self._outbox.info.run_dir,
-            )
+        self._shipper.finish(min(self.finish_seconds, _BRIEF.get(status, self.finish_seconds)))
+        if self._outbox.complete():
+            return
+        uri = self.destination.tracking_uri
+        if status == "SCHEDULED":
+            log.warning("not everything has reached %s; the run sends it when it goes on", uri)
+            return
+        log.warning(
+            "not everything has reached %s; send the rest with: python -m harmony.sync %s",
+            uri,
+            self._outbox.info.run_dir,
+        )
 
 
 class MLflowSink:

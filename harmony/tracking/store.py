@@ -34,10 +34,14 @@ def connect(tracking_uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Its "View run" lines would come between what a command prints for other programs.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
     for chatty in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # What it says of each retry is told in one line when the last has failed.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     with store_lock(tracking_uri):
         client = MlflowClient(tracking_uri)
         client.search_experiments(

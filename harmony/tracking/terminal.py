@@ -38,6 +38,7 @@ class Terminal:
     ) -> None:
         self._total = total_env_steps
         self._stream = stream or sys.stderr
+        self._gone = False
         self._latest: dict[str, float] = {}
         self._begin: tuple[float, float] | None = None  # (seconds, env_step) of the first row
         if interactive is None:
@@ -77,8 +78,13 @@ class Terminal:
             self._progress.stop()
 
     def _line(self, *parts: str) -> None:
-        self._stream.write("  ".join(part for part in parts if part) + "\n")
-        self._stream.flush()
+        if self._gone:
+            return
+        try:
+            self._stream.write("  ".join(part for part in parts if part) + "\n")
+            self._stream.flush()
+        except OSError:  # a closed pipe, as after `| head`: the run itself goes on
+            self._gone = True
 
     def _left(self, step: float) -> str:
         """Time left at the mean speed of this process, so a resumed run estimates right."""

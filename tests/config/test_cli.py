@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from harmony.config.cli import help_text, parse, report_errors
@@ -42,3 +47,38 @@ def test_report_errors(capsys):
         outcome.code = 143
     assert outcome.code == 143
     assert capsys.readouterr().err == ""
+
+
+def piped(body, more=()):
+    """Runs code within `report_errors` into a pipe whose reader leaves after the first line."""
+    code = "import sys\nfrom harmony.config.cli import report_errors\n"
+    code += f"with report_errors() as outcome:\n    {body}\nsys.exit(outcome.code)\n"
+    command = [sys.executable, *more, "-c", code]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    pipe, root = subprocess.PIPE, Path(__file__).parents[2]
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=root, env=env
+    ) as process:
+        assert process.stdout.readline() == "one\n"
+        process.stdout.close()
+        process.stdin.close()  # from here on it may print more
+        return process.stderr.read(), process.wait()
+
+
+FIRST = "print('one', flush=True); sys.stdin.read(); "
+
+
+@pytest.mark.parametrize("more", [[], ["-u"]])
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_a_reader_that_has_left_is_no_error(count, more):
+    assert piped(f"{FIRST}print('two\\n' * {count})", more) == ("", 141)
+
+
+def test_an_error_is_told_although_the_reader_has_left():
+    body = FIRST + "print('two'); from harmony.errors import UserError; raise UserError('wrong')"
+    assert piped(body) == ("error: wrong\n", 2)
+
+
+def test_a_broken_pipe_of_something_else_is_an_error():
+    with pytest.raises(BrokenPipeError), report_errors():
+        raise BrokenPipeError

@@ -1,7 +1,7 @@
 import pytest
 
 from harmony.config.compose import compose
-from harmony.config.sweep import check_distinct, expand, is_sweep, named
+from harmony.config.sweep import as_typed, check_distinct, expand, is_sweep, named
 from harmony.errors import ConfigError
 
 
@@ -42,6 +42,27 @@ def test_named_keeps_a_name_and_makes_one():
     assert named(["seed=0"])[1].startswith("sweep=sweep-")
     with pytest.raises(ConfigError, match="expected letters"):
         named(["sweep=a,b"])
+
+
+@pytest.mark.parametrize("name", ["2026_11_21", "2026", "1e3", "true", "No", "nan", "0x1", "1.50"])
+def test_a_name_stays_what_was_typed(name):
+    given = named(["seed=0,1", f"sweep={name}"])
+    assert named(given) == given
+    for job in expand(given):
+        assert compose(job).config["sweep"] == name
+    assert compose(as_typed([f"sweep={name}"])).config["sweep"] == name
+
+
+def test_what_is_understood_stays():
+    same = ["seed=0", "sweep=mine", "harmony=on", "sweep='2026'", "sweep=null", "sweep=a,b", "~x"]
+    assert as_typed(same) == same
+    assert named(["sweep='2026'"]) == ["sweep='2026'"]
+
+
+def test_more_options_of_sbatch_need_no_plus():
+    given = ["hydra.launcher.additional_parameters={mail-user: me@example.org}", "seed=0"]
+    assert as_typed(given) == [f"++{given[0]}", "seed=0"]
+    assert as_typed([f"+{given[0]}"]) == [f"+{given[0]}"]
 
 
 def test_only_launchers_other_than_basic_mean_a_sweep():

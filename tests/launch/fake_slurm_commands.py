@@ -36,8 +36,12 @@ def _answer(command, arguments, state) -> int:
 def _sbatch(arguments, state) -> int:
     import re
 
-    with open(arguments[-1]) as opened:
-        text = opened.read()
+    tried = arguments == ["--test-only"]
+    if tried:
+        text = sys.stdin.read()
+    else:
+        with open(arguments[-1]) as opened:
+            text = opened.read()
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE))
     names = [line.partition("|")[0].rstrip("*") for line in state["partitions"].splitlines()]
     if (asked := options.get("partition", names[0])) not in names:
@@ -47,6 +51,9 @@ def _sbatch(arguments, state) -> int:
         )
         return 1
     number = state["next"]
+    if tried:
+        sys.stderr.write(f"sbatch: Job {number} to start at 2026-11-21T18:32:33 on nodes n1\n")
+        return 0
     state["next"] += 1
     state["scripts"].append(text)
     ids = [str(number)]

@@ -12,15 +12,16 @@ from launch.cluster import ClusterError, Partition
 from launch.preflight import (
     check_all,
     check_cluster,
+    check_devices,
     check_directories,
     check_memory,
     check_partition,
+    check_place,
     check_processes,
     check_room,
     check_timing,
     check_tracking,
     memory_gb,
-    tell_of_shell,
 )
 from tests.launch import fake_slurm
 
@@ -96,7 +97,10 @@ def test_of_several_partitions_one_that_fits_is_enough():
         ({"gpus_per_node": 3}, "gpus_per_node=3: partition gpu has 2 at most; ask for 2"),
         ({"partition": "cpu"}, "gpus_per_node=1: partition cpu has 0 at most; ask for null"),
         ({"cpus_per_task": 17}, "cpus_per_task=17: partition gpu has 16"),
-        ({"mem_gb": 63}, "mem_gb=63: partition gpu has 62.5 at most.*there are gpu, cpu, old"),
+        (
+            {"mem_gb": 63},
+            "mem_gb=63: partition gpu has 62.5 at most; ask for 62,.*there are gpu, cpu, old",
+        ),
         ({"partition": "old"}, "partition=old: it takes no jobs"),
         ({"partition": "gpu,cqu"}, "partition=gpu,cqu: .* no such partition 'cqu'.*'cpu'"),
         ({"partition": "gpu,"}, "partition=gpu,: the cluster has no such partition ''"),
@@ -176,14 +180,27 @@ def test_room(tmp_path):
     assert list((tmp_path / "runs" / "walk").iterdir()) == []
 
 
-def test_no_place_to_write(tmp_path):
+def test_a_place_that_is_only_looked_at(tmp_path):
+    check_place(tmp_path / "runs" / "walk")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("check", [check_room, check_place])
+def test_no_place_to_write(tmp_path, check):
     (tmp_path / "file").touch()
-    with pytest.raises(RunDirectoryError, match=r"can't write .*Not a directory; set HARMONY_RUNS"):
-        check_room(tmp_path / "file" / "walk")
+    for path in (tmp_path / "file", tmp_path / "file" / "walk"):
+        with pytest.raises(RunDirectoryError, match=r"can't write .*; set HARMONY_RUNS"):
+            check(path)
     if os.geteuid():
         (tmp_path / "closed").mkdir(mode=0o500)
         with pytest.raises(RunDirectoryError, match="Permission denied"):
             check_room(tmp_path / "closed" / "walk")
+
+
+def test_a_place_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
+    with pytest.raises(RunDirectoryError, match=f"walk: {tmp_path} is not yours to write; set"):
+        check_place(tmp_path / "runs" / "walk")
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -202,6 +219,34 @@ def test_tracking(monkeypatch):
     monkeypatch.setattr(preflight, "probe", lambda *given: asked.append(given))
     check_tracking({"tracking": {"tracking_uri": "http://host:5000"}}, 2)
     assert asked == [("http://host:5000", 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [
+        ("", "got nothing: set MLFLOW_TRACKING_URI=http://HOST:PORT"),
+        ("login01:5000", "http.*HOST:PORT, got login01:5000"),
+        ("http://me:secret@login01:5000", "without a password"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(uri, part):
+    with pytest.raises(ConfigError, match=part):
+        check_tracking({"tracking": {"tracking_uri": uri}}, 1)
+
+
+def test_jobs_ask_for_the_gpu_that_runs_want(tmp_path):
+    run = composed(tmp_path)
+    for device in ("cpu", "auto"):
+        run.config["device"] = device
+        check_devices(params(gpus_per_node=None), [run])
+    run.config["device"] = "cuda"
+    for given in ({}, {"gres": "gpu:a100:1"}, {"additional_parameters": {"gpus": 1}}):
+        check_devices({"gpus_per_node": None, **given} if given else params(), [run])
+    for gpus in (None, 0):
+        with pytest.raises(
+            ConfigError, match=r"ask for no GPU; set hydra\.launcher\.gpus_per_node=1"
+        ):
+            check_devices(params(gpus_per_node=gpus, additional_parameters={"x": 1}), [run])
 
 
 def test_a_server_that_is_away_is_refused():
@@ -231,20 +276,6 @@ def test_a_cluster_in_trouble(slurm, command, text, part):
         check_cluster(params())
 
 
-def test_what_the_shell_sets_for_sbatch_is_not_used_without_a_word(caplog):
-    shell = {"SBATCH_ACCOUNT": "lab", "SBATCH_RESERVATION": "icml", "SBATCH_PARTITION": ""}
-    tell_of_shell(params(), shell)
-    assert caplog.messages == [
-        "SBATCH_ACCOUNT=lab is set in the shell and not used: to use it, add "
-        "hydra.launcher.account=lab",
-        "SBATCH_RESERVATION=icml is set in the shell and not used: to use it, add "
-        "+hydra.launcher.additional_parameters.reservation=icml",
-    ]
-    caplog.clear()
-    tell_of_shell(params(account="own", additional_parameters={"reservation": "x"}), shell)
-    assert caplog.messages == []
-
-
 def test_a_cluster_without_partitions_or_commands(slurm, monkeypatch, tmp_path):
     slurm.set(partitions="")
     with pytest.raises(ClusterError, match="sinfo shows no partition"):
@@ -259,8 +290,10 @@ def test_everything_is_checked_local_things_first(slurm, tmp_path, make_run):
     good = [(path, composed(path))]
     assert check_all(params(mem_gb=4), good) == 1001
     before = len(slurm.calls("sinfo"))
-    with pytest.raises(ConfigError, match=r"mem_gb=0\.5"):
-        check_all(params(mem_gb=0.5), good)
+    with pytest.raises(ConfigError, match=r"mem_gb=0: expected at least 1 GB"):
+        check_all(params(mem_gb=0), good)
+    with pytest.raises(ConfigError, match="a job of 4 runs needs about 3 GB"):
+        check_all(params(mem_gb=1, runs_per_gpu=4), good)
     make_run(path, ["KILLED"], [{"env_step": 1, "time": 1.0, "time/save_s": 50.0}])
     with pytest.raises(ConfigError, match="saving took 50 s"):
         check_all(params(), good)

@@ -78,6 +78,19 @@ def test_the_script_is_the_recorded_one(runs, slurm, name, overrides, launcher):
     assert text == path.read_text()
 
 
+def test_more_options_of_sbatch_from_the_command_line(runs, slurm):
+    more = "hydra.launcher.additional_parameters"
+    code, _, err = runs.command(
+        "seed=0,1", f"{more}={{mail-user: me@example.org}}", f"{more}.mail-type=END",
+        f"{more}.requeue=false", "hydra.launcher.reservation=icml",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    (script,) = slurm.scripts
+    for line in ("mail-user=me@example.org", "mail-type=END", "reservation=icml"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "requeue" not in script
+
+
 def test_one_run_is_no_array(runs, slurm):
     runs.submit("seed=0")
     assert [j.id for j in runs.read().jobs] == ["100"]
@@ -94,6 +107,38 @@ def test_a_dry_run_leaves_nothing_behind(runs, slurm):
     assert slurm.scripts == []
     assert not runs.root.exists()
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (fake_slurm.TOO_MUCH, "ask for less"),
+        ("allocation failure: Invalid node name specified\n", "mend hydra.launcher.exclude"),
+        (
+            "sbatch: error: Invalid --mail-type specification\n",
+            "sbatch: error: Invalid --mail-type specification: mend the setting of that name",
+        ),
+    ],
+)
+def test_a_dry_run_asks_slurm_whether_it_would_take_the_job(runs, slurm, text, part):
+    dry = "hydra.launcher.dry_run=true"
+    assert runs.submit("seed=0,1", dry)[0] == 0
+    assert slurm.calls("sbatch")[-1][0] == ["--test-only"]
+    slurm.fail("sbatch", text)
+    code, _, err = runs.submit("seed=0,1", dry)
+    assert code == 2
+    assert one_line(err, "error: sbatch: ", part)
+    assert "sbatch: sbatch:" not in err
+    assert not runs.root.exists()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_root_that_can_not_be_written(runs, monkeypatch, dry):
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    code, _, err = runs.submit("seed=0,1", f"hydra.launcher.dry_run={dry}")
+    assert code == 2
+    assert one_line(err, "can't write", "set HARMONY_RUNS")
+    assert not runs.root.exists()
 
 
 def test_a_dry_run_of_a_known_sweep_changes_nothing(runs):
@@ -136,8 +181,12 @@ def test_what_sbatch_says_is_one_line_with_a_cure(runs, slurm, text, part):
     [
         (["hydra.launcher.partition=nope"], "the cluster has no such partition"),
         (["hydra.launcher.timeout_min=600"], "partition debug has 60 at most"),
+        (["hydra.launcher.runs_per_gpu=0"], "runs_per_gpu=0: expected at least 1 run"),
         (["hydra.launcher.signal_delay_s=1000"], "too short for one checkpoint"),
         (["replay.storage=memory", "replay.capacity=2_000_000", *LONG], "mem_gb"),
+        (["device=cuda"], "the jobs ask for no GPU"),
+        (["tracking=server", "tracking.tracking_uri=''"], "set MLFLOW_TRACKING_URI="),
+        (["tracking=server", "tracking.tracking_uri=login01:5000"], "got login01:5000"),
         (["tracking=local"], "sqlite breaks when several machines write"),
     ],
 )  # fmt: skip

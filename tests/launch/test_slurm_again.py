@@ -145,6 +145,24 @@ def test_waiting_shows_how_it_has_ended(runs, slurm, monkeypatch):
     assert "2 runs: 2 FAILED" in out
 
 
+def test_waiting_is_said_and_can_be_left(runs, slurm, monkeypatch):
+    def interrupted(_seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("launch.slurm.time", clock(interrupted))
+    code, out, err = runs.submit("seed=0,1", "hydra.launcher.wait=true")
+    assert code == 130
+    assert "2 of 2 runs submitted" in out
+    first, *others = err.splitlines()
+    assert first == "waiting for the end of all runs; Ctrl-C leaves, and the jobs go on"
+    assert others == [
+        "no longer waiting; the jobs go on",
+        f"watch them:  python -m launch status {runs.directory}",
+        f"cancel them: python -m launch cancel {runs.directory}",
+    ]
+    assert set(slurm.jobs.values()) == {"PENDING"}
+
+
 def test_waiting_outlasts_a_controller_that_does_not_answer(runs, slurm, monkeypatch, caplog):
     slept = []
 
@@ -243,7 +261,7 @@ def test_extend_lets_runs_train_longer(runs, slurm, make_run, capsys):
 
 def test_extend_asks_the_machine_that_trains_for_its_device(runs, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    runs.submit("seed=0")
+    runs.submit("seed=0", "hydra.launcher.gpus_per_node=1")
     assert commands.extend(runs.read(), ["seed=1", "device=cuda"]) == 0
     assert read_spec(runs.read().spec(1)).config["device"] == "cuda"
     sweep = runs.read()

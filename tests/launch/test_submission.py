@@ -92,6 +92,28 @@ def test_what_a_site_asks_for(sweep):
     assert text.index("module load x") < text.index("export PYTHONPATH")
 
 
+@pytest.mark.usefixtures("slurm")
+def test_more_options_of_sbatch(sweep):
+    more = {"mail-user": "me@example.org", "exclusive": True, "requeue": False, "x": None}
+    text = script(sweep(additional_parameters=more, reservation="icml"), 1)
+    for line in ("mail-user=me@example.org", "exclusive", "reservation=icml", "signal=B:USR2@60"):
+        assert f"#SBATCH --{line}\n" in text
+    for word in ("requeue", "False", "None", "--x"):
+        assert word not in text
+    assert "reservation" not in script(sweep(), 1)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_jobs_have_the_name_and_the_directory_of_the_sweep(sweep):
+    made = sweep(name=None, comment=None)
+    text = script(made, 1)
+    assert "#SBATCH --job-name=walk\n" in text
+    assert f"#SBATCH --comment={made.directory}\n" in text
+    text = script(sweep(name="it's mine", comment="a b"), 1)
+    assert "#SBATCH --job-name='it'\"'\"'s mine'\n" in text
+    assert "#SBATCH --comment='a b'\n" in text
+
+
 def test_ids_are_written_down_after_every_array(slurm, sweep):
     made, seen = sweep(3), []
 
@@ -107,6 +129,7 @@ def test_ids_are_written_down_after_every_array(slurm, sweep):
     ("text", "part"),
     [
         (fake_slurm.NO_PARTITION, "sbatch: .*nope: set hydra.launcher.partition"),
+        (fake_slurm.TIMED_OUT, "may be there all the same: squeue --me --name=harmony shows them"),
         (fake_slurm.POLICY, "more than your account may have"),
         ("", "sbatch"),
     ],

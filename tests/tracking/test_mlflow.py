@@ -296,7 +296,7 @@ class Server:
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_for_a_while(tmp_path, info, write_rows):
+def test_a_server_that_goes_away_for_a_while(tmp_path, info, write_rows, capsys):
     server = Server(tmp_path)
     try:
         server.start()
@@ -323,5 +323,6 @@ def test_a_server_that_goes_away_for_a_while(tmp_path, info, write_rows):
         assert [step for step, *_ in history(client, run)] == [1, 2, 3, 4, 5]
         assert run.info.status == "FINISHED"
         assert client.list_artifacts(run.info.run_id, "videos")[0].path == "videos/a.mp4"
+        assert capsys.readouterr().out == ""
     finally:
         server.stop()

@@ -1,4 +1,6 @@
+import contextlib
 import io
+import os
 
 from harmony.tracking import terminal
 from harmony.tracking.terminal import Terminal, clock, describe
@@ -60,6 +62,21 @@ def test_the_bar_keeps_the_last_value_of_each_metric(monkeypatch):
     assert "4,000" in text
     assert "return 7.0" in text
     assert "updates/s" in text
+
+
+def test_a_reader_that_leaves_does_not_end_the_run():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", closefd=True) as stream:
+        shown = Terminal(100, stream=stream)
+        shown.message("one")
+        os.close(reader)
+        for _ in range(2):
+            shown.message("two")
+        shown.close()
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()  # what could not be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    assert shown._gone
 
 
 def test_describe_ignores_what_is_not_shown():
