@@ -13,25 +13,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from harmony.config import check
 from harmony.config import sweep as sweeps
 from harmony.config.compose import Composed
 from harmony.config.compose_many import check_all, compose_all
-from harmony.config.names import nearest
 from harmony.config.run_files import LOCK_FILE
 from harmony.errors import ConfigError, RunDirectoryError
 from launch import local, preflight
 from launch.cluster import ClusterError, ask
-from launch.conf import LocalConf, SlurmConf
 from launch.mend import is_stale, mend
 from launch.prepare import Prepared, choose, settled
 from launch.runs import is_owned
+from launch.settings import changed
 from launch.slurm import submit_runs
 from launch.states import Row, is_local, local_is_alive, sweep_rows
 from launch.sweep import SWEEP_FILE, SubmittedJob, Sweep, read_spec
@@ -41,7 +35,6 @@ log = logging.getLogger(__name__)
 
 _KILL_SECONDS = 90.0
 _POLL_SECONDS = 3.0
-_OF_A_SUBMISSION = ("_target_", "submitit_folder", "dry_run", "wait")  # not of what follows it
 
 
 def status(sweep: Sweep, *, as_json: bool) -> int:
@@ -229,33 +222,6 @@ def _extended(sweep: Sweep, placed: list[tuple[Path, Composed]]) -> Prepared:
         )
     prepared.missing += prepared.longer
     return prepared
-
-
-def changed(sweep: Sweep, changes: Sequence[str]) -> dict[str, Any]:
-    """The launcher's settings with changes.
-
-    Args:
-        sweep: with its settings.
-        changes: ``hydra.launcher.KEY=VALUE``.
-
-    Raises:
-        ConfigError: no such key, or not of its type.
-    """
-    schema = OmegaConf.structured(LocalConf if sweep.launcher == "local" else SlurmConf)
-    node = OmegaConf.merge(schema, {k: v for k, v in sweep.params.items() if k in schema})
-    names, given = [str(name) for name in schema if name not in _OF_A_SUBMISSION], set()
-    for change in changes:
-        key = change.partition("=")[0].removeprefix("hydra.launcher.")
-        if "=" not in change or key not in names:
-            raise ConfigError(f"{change}: expected hydra.launcher.KEY=VALUE{nearest(key, names)}")
-        try:
-            node.merge_with_dotlist([change.removeprefix("hydra.launcher.")])
-        except (OmegaConfBaseException, YAMLError) as error:
-            raise ConfigError(f"{change}: {str(error).splitlines()[0]}") from error
-        given.add(key)
-    plain = OmegaConf.to_container(node)  # unresolved: ${NAME} in what is set is the shell's
-    assert isinstance(plain, dict)
-    return {**sweep.params, **{str(k): value for k, value in plain.items() if k in given}}
 
 
 def _submit(prepared: Prepared) -> int:

@@ -23,8 +23,9 @@ from harmony.config.compose import Composed, compose
 from harmony.errors import ConfigError
 from launch.mend import mend
 from launch.mps import sharing
-from launch.preflight import check_directories, check_room, check_tracking
+from launch.preflight import check_directories, check_place, check_room, check_tracking
 from launch.prepare import prepare, register_sweep
+from launch.ranges import check_ranges
 from launch.runs import run_facts
 from launch.states import is_local, local_is_alive, process_start, sweep_rows
 from launch.supervisor import Supervisor, Task, worker_command
@@ -88,12 +89,14 @@ class LocalLauncher(Launcher):
 
 def launch(runs: Sequence[Composed], overrides: Sequence[str], params: dict[str, Any]) -> int:
     """Runs a sweep, or what is missing of it. See `LocalLauncher.launch_composed`."""
+    check_ranges(params)
     prepared = prepare(runs, overrides, "local", params)
     sweep = prepared.sweep
     check_directories(prepared.to_check)
     check_slots(params, len(prepared.missing))
     check_tracking(runs[0].config, hosts=1)
     if params["dry_run"]:
+        check_place(sweep.directory)
         for index in prepared.missing:
             sys.stdout.write(f"would run {' '.join(sweep.runs[index].overrides)}\n")
         return 0

@@ -14,6 +14,7 @@ from harmony.config.run_files import LOCK_FILE
 from harmony.errors import ConfigError, RunDirectoryError
 from launch import commands
 from launch.runs import run_facts
+from launch.settings import changed
 from launch.states import process_start, sweep_rows
 from launch.sweep import Sweep
 
@@ -264,15 +265,15 @@ def test_retry_of_a_local_sweep_starts_in_the_background(make_sweep, make_run, m
 def test_changed_settings(make_sweep):
     params = {"mem_gb": 4, "setup": ["cd ${TMPDIR}"], "extra": 1, "dry_run": False}
     sweep = make_sweep(params=params)
-    assert commands.changed(sweep, []) == params
+    assert changed(sweep, []) == params
     changes = ["hydra.launcher.mem_gb=64", "hydra.launcher.qos=long", "timeout_min=90"]
-    assert commands.changed(sweep, changes) == params | {
+    assert changed(sweep, changes) == params | {
         "mem_gb": 64, "qos": "long", "timeout_min": 90,
     }  # fmt: skip
-    assert commands.changed(sweep, ["hydra.launcher.mem_gb=null"]) == params | {"mem_gb": None}
+    assert changed(sweep, ["hydra.launcher.mem_gb=null"]) == params | {"mem_gb": None}
     setup = ["module load cuda", "cd ${SCRATCH}"]
     given = [f"hydra.launcher.setup={json.dumps(setup)}"]
-    assert commands.changed(sweep, given) == params | {"setup": setup}
+    assert changed(sweep, given) == params | {"setup": setup}
     assert sweep.params == params
 
 
@@ -285,9 +286,10 @@ def test_changed_settings(make_sweep):
         ("slurm", "hydra.launcher.mem_gb", "KEY=VALUE; did you mean 'mem_gb'?"),
         ("slurm", "seed=5", "KEY=VALUE (has: account,"),
         ("slurm", "3", "KEY=VALUE (has: account,"),
-        ("slurm", "hydra.launcher.mem_gb=lots", "'lots' of type 'str' could not be converted to"),
-        ("local", "hydra.launcher.slots=1.5", "Value '1.5' of type 'float' could not be converted"),
-        ("slurm", "hydra.launcher.timeout_min=null", "field 'timeout_min' is not Optional"),
+        ("slurm", "hydra.launcher.mem_gb=lots", "expected a whole number of GB, got lots"),
+        ("local", "hydra.launcher.slots=1.5", "expected a whole number, got 1.5"),
+        ("slurm", "hydra.launcher.timeout_min=null", "expected a value, got null"),
+        ("slurm", "hydra.launcher.runs_per_gpu=0", "=0: expected at least 1 run"),
         ("slurm", "hydra.launcher.setup=[a", "while parsing a flow sequence"),
         # a submission's own
         ("slurm", "hydra.launcher.dry_run=true", "expected hydra.launcher.KEY=VALUE"),
@@ -300,7 +302,7 @@ def test_a_wrong_change_is_refused_in_one_line(make_sweep, launcher, change, par
     before = (sweep.directory / "sweep.json").read_bytes()
     with pytest.raises(ConfigError) as caught:
         commands.retry(sweep, ["hydra.launcher.runs_per_gpu=2", change])
-    assert str(caught.value).startswith(f"{change}: ")
+    assert str(caught.value).startswith(change.partition("=")[0])
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (sweep.directory / "sweep.json").read_bytes() == before

@@ -220,3 +220,11 @@ def test_visible_gpus(monkeypatch, tmp_path):
     assert visible_gpus() == ["0", "1"]
     program.write_text("#!/bin/sh\nexit 9\n")
     assert visible_gpus() == []
+
+
+@pytest.mark.parametrize("change", [{"slots": 0}, {"runs_per_gpu": 0}, {"max_crashes": -1}])
+def test_numbers_that_make_no_sense_are_refused_before_anything_starts(runs_root, change):
+    ((key, value),) = change.items()
+    with pytest.raises(ConfigError, match=f"hydra.launcher.{key}={value}: expected at least"):
+        start(0, **change)
+    assert not runs_root.exists()
