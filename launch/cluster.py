@@ -191,6 +191,17 @@ def room_for_jobs(account: str | None) -> int | None:
     return max(limit - len(queue.splitlines()), 0)
 
 
+def living_jobs(comment: str) -> set[str]:
+    """Ids of this user's jobs that wait or run and have a comment; an array is one job.
+
+    Args:
+        comment: whole.
+    """
+    lines = ask(["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%k"])
+    told = (line.partition("|") for line in lines.splitlines())
+    return {job.strip() for job, _, said in told if said.strip() == comment}
+
+
 def partitions(text: str) -> list[Partition]:
     """Partitions of ``sinfo --noheader --format '%P|%a|%l|%G|%c|%m'``; nodes that differ join."""
     found: dict[str, Partition] = {}

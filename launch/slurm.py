@@ -13,7 +13,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 from harmony.config.compose import Composed, compose
 from harmony.config.run_names import runs_root
 from launch import conf
-from launch.cluster import ClusterError, room_for_jobs
+from launch.cluster import ClusterError, living_jobs, room_for_jobs
 from launch.preflight import check_all, check_place, check_room
 from launch.prepare import Prepared, prepare, register_sweep
 from launch.ranges import check_ranges
@@ -94,6 +94,8 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
         largest: jobs that fit into one array.
     """
     sweep = prepared.sweep
+    if prepared.missing:
+        check_strangers(sweep)
     prepared.write()
     jobs = make_jobs(sweep, prepared.missing)
     room = room_for_jobs(sweep.params.get("account"))
@@ -123,6 +125,22 @@ def submit_runs(prepared: Prepared, largest: int) -> None:
             )
             raise
     _show(sweep, prepared, len(jobs))
+
+
+def check_strangers(sweep: Sweep) -> None:
+    """Checks that no job of a sweep is in the queue of which the sweep does not know.
+
+    There is one where sbatch was cut off, or was not answered in time, after SLURM took the job.
+
+    Raises:
+        ClusterError: there is; its runs would be submitted twice.
+    """
+    known = {job.id.partition("_")[0] for job in sweep.jobs}
+    if strangers := sorted(living_jobs(str(sweep.directory)) - known):
+        raise ClusterError(
+            f"job {', '.join(strangers)} of this sweep is in the queue, left of a submission that "
+            f"was cut off: scancel {' '.join(strangers)}, then the same command again"
+        )
 
 
 def _show(sweep: Sweep, prepared: Prepared, jobs: int) -> None:

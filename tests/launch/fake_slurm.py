@@ -70,6 +70,7 @@ class FakeSlurm:
                 "array_size": 1001,
                 "accounting": True,
                 "submit_limits": [["default", ""]],
+                "comments": "",
             }
         )
         for name in COMMANDS:

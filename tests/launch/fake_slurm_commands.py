@@ -79,6 +79,9 @@ def _asked(arguments, state):
 
 
 def _squeue(arguments, state) -> int:
+    if "--format=%F|%k" in arguments:
+        sys.stdout.write(state["comments"])
+        return 0
     if arguments[2].startswith("--user="):
         living = [job for job, what in state["jobs"].items() if what[0] in ("PENDING", "RUNNING")]
         sys.stdout.write("".join(f"{job}\n" for job in living))

@@ -270,6 +270,19 @@ def test_an_outer_job_does_not_reach_sbatch(runs, slurm, monkeypatch):
     assert os.environ["SLURM_JOB_ID"] == "7"
 
 
+def test_a_job_that_the_sweep_does_not_know_is_not_submitted_beside(runs, slurm):
+    slurm.set(comments=f"7|{runs.directory}\n8|(null)\n9|{runs.directory}x\n")
+    code, _, err = runs.submit("seed=0,1")
+    assert code == 2
+    assert one_line(err, "job 7 of this sweep is in the queue", "scancel 7, then the same command")
+    assert slurm.scripts == []
+    slurm.set(comments="")
+    assert runs.submit("seed=0,1")[0] == 0
+    slurm.job("100_1", "CANCELLED")
+    slurm.set(comments=f"100|{runs.directory}\n")
+    assert runs.submit("seed=0,1")[0] == 0  # 100 is its own
+
+
 def test_an_interrupted_submission_loses_no_job(runs, slurm, monkeypatch):
     slurm.set(array_size=2)
     whole = submission._hand_over
