@@ -172,8 +172,8 @@ class Supervisor:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        # A nohup that was asked for stays one.
-        heard = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # it was asked for: it stays
+        heard = [s for s in SIGNALS if not (nohup and s == signal.SIGHUP)]
         before = {signum: signal.signal(signum, self._ask) for signum in heard}
         try:
             yield

@@ -23,7 +23,7 @@ def shorten(watched: Watched, length: int) -> Watched:
 
 def test_short_episodes_are_left_out_and_pictures_kept_of_what_is_drawn(tmp_path):
     agent, env = tiny.agent(), build_env(tiny.config())
-    run = StoredRun(tmp_path, env, agent)
+    run = StoredRun(tmp_path, {}, env, agent)
     episodes = list(watch(env, agent, Seeds(1), 4, 0.0))
     episodes[1] = shorten(episodes[1], 4)
     found = predict(ask(tmp_path, "length=6", "shown=1"), run, episodes)
@@ -38,7 +38,7 @@ def test_no_long_episode_is_refused(tmp_path):
     agent, env = tiny.agent(), build_env(tiny.config())
     episodes = watch(env, agent, Seeds(1), 2, 0.0)
     with pytest.raises(ConfigError, match="length=12 records, got at most 11; take length=11"):
-        predict(ask(tmp_path, "length=12"), StoredRun(tmp_path, env, agent), episodes)
+        predict(ask(tmp_path, "length=12"), StoredRun(tmp_path, {}, env, agent), episodes)
 
 
 def test_lines_for_a_person():

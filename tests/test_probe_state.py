@@ -28,7 +28,7 @@ def test_quantities_are_chosen_by_patterns():
 def test_a_state_that_never_varies_is_refused(tmp_path):
     request = parse([f"run={tmp_path}"])
     data = Data([np.zeros((4, 2), np.float32)] * 3, [np.ones((4, 1))] * 3)
-    run = StoredRun(tmp_path, None, tiny.agent())
+    run = StoredRun(tmp_path, {}, None, tiny.agent())
     with pytest.raises(ConfigError, match="expected a state that varies, got goal, constant in 3"):
         regress(request, run, {"goal": slice(0, 1)}, data, data)
 

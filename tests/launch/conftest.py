@@ -1,12 +1,23 @@
 import json
 import os
 import platform
+import signal
 import time
 
 import pytest
 
 from launch.sweep import SubmittedJob, Sweep, SweepRun
 from tests.launch.fake_slurm import FakeSlurm
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """What runs in the background of a script, or under a nohup, ignores some."""
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
