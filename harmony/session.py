@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from harmony.agent import DreamerAgent
 from harmony.config.run_dir import RunDirectory
+from harmony.config.run_files import ERROR_FILE
 from harmony.envs.pool import EnvLost
 from harmony.envs.suite import suite_modules, suite_tags
 from harmony.errors import UserError
@@ -26,7 +27,7 @@ from harmony.training.schedule import Progress
 from harmony.training.signals import Stopped
 
 log = logging.getLogger(__name__)
-PROVENANCE_FILE, DIFF_FILE, ERROR_FILE = "provenance.json", "uncommitted.diff", "error.txt"
+PROVENANCE_FILE, DIFF_FILE = "provenance.json", "uncommitted.diff"
 SUITE_FACTS = "suite"  # of the provenance
 INDEX_FILE = "checkpoints.json"
 TAGGED_GROUPS = ("algorithm", "harmony", "size", "precision", "render", "latent", "cont")

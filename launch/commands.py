@@ -192,7 +192,8 @@ def extend(sweep: Sweep, overrides: Sequence[str]) -> int:
     """
     keys = {o.partition("=")[0] for o in overrides}
     for key in sorted(keys):
-        if key.lstrip("+~").startswith(("sweep", "run_dir", "runs_root", "hydra.", "hydra/")):
+        bare = key.lstrip("+~")
+        if bare in ("sweep", "run_dir", "runs_root") or bare.startswith(("hydra.", "hydra/")):
             raise ConfigError(
                 f"{key}: extend adds runs where and as the sweep has them; settings of the "
                 "launcher change with python -m launch retry SWEEP hydra.launcher.KEY=VALUE"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from harmony.config.run_files import ERROR_FILE
 from harmony.errors import RunDirectoryError
 from launch.cluster import JobState, job_states
 from launch.runs import RunFacts, is_owned, run_facts
@@ -17,7 +18,6 @@ from launch.sweep import SubmittedJob, Sweep, SweepRun
 State = Literal["MISSING", "PENDING", "RUNNING", "FINISHED", "FAILED", "KILLED", "UNKNOWN"]
 _GONE, _SEE = "its job is gone", "see its error.txt and log"
 _TAIL_BYTES, _LONGEST = 8192, 200
-ERROR_FILE = "error.txt"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from harmony.config.names import nearest
 from harmony.errors import ConfigError, RunDirectoryError
 
 CONFIG_FILE, RECORD_FILE, LOCK_FILE = "config.yaml", "run.json", "run.lock"
+ERROR_FILE = "error.txt"  # traceback of a run that has failed
 OWN_FILES = {CONFIG_FILE, RECORD_FILE, LOCK_FILE, f"{CONFIG_FILE}.tmp", f"{RECORD_FILE}.tmp"}
 
 

@@ -21,6 +21,7 @@ from launch.states import local_is_alive, process_start, sweep_rows
 from launch.sweep import Sweep
 
 PARAMS = {"slots": 2, "runs_per_gpu": 1, "wait": True, "dry_run": False, "max_crashes": 1}
+CATCH = "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
 OVERRIDES = ["seed=0,1,2", "sweep=walk", "hydra/launcher=local"]
 
 
@@ -90,11 +91,8 @@ def test_more_slots_than_room_on_the_gpus_are_refused_before_anything_starts(
 
 
 def test_a_signal_stops_the_sweep_and_the_command_again_goes_on(runs_root, codes):
-    catch = (
-        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-    )
-    codes[0] = catch + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(30)"
-    codes[1] = catch + "time.sleep(30)"
+    codes[0] = CATCH + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(30)"
+    codes[1] = CATCH + "time.sleep(30)"
     assert start(0, 1, 2) == 143
     sweep = Sweep.read(runs_root / "walk")
     assert not sweep.log(2).exists()
@@ -136,11 +134,8 @@ def test_a_sweep_has_its_slots_once(make_sweep, monkeypatch, caplog):
 
 
 def test_runs_that_an_interrupted_sweep_never_began_go_on_with_the_same_command(runs_root, codes):
-    catch = (
-        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-    )
-    codes[0] = catch + "os.kill(os.getppid(), signal.SIGHUP); time.sleep(30)"
-    codes[1] = catch + "time.sleep(30)"
+    codes[0] = CATCH + "os.kill(os.getppid(), signal.SIGHUP); time.sleep(30)"
+    codes[1] = CATCH + "time.sleep(30)"
     assert start(0, 1, 2) == 143
     sweep = Sweep.read(runs_root / "walk")
     sweep.jobs[0].id = "local-1-1"  # that process has ended
